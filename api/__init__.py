@@ -1,0 +1,1 @@
+"""The front door: parse, call the service, translate the error."""

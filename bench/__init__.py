@@ -1,0 +1,1 @@
+"""Benchmarks: seeded workloads, one file per question."""

@@ -1,0 +1,1 @@
+"""Who owns what: reference data, admission of commands to money, the accounts desk. Pure."""

@@ -1,0 +1,1 @@
+"""The log every state is a fold of: records, blocks, the digest chain, recovery. Pure."""

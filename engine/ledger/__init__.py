@@ -1,0 +1,1 @@
+"""Books of account: entries, balances, holds, allocation and fees. Pure."""

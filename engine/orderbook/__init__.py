@@ -1,0 +1,1 @@
+"""Price-time matching: pure, synchronous, deterministic."""

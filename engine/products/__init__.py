@@ -1,0 +1,1 @@
+"""One folder per product; each holds the pure machine its desk runs."""

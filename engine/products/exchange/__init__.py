@@ -1,0 +1,1 @@
+"""An instrument's desk: its order book, conditional orders, fees and holds."""

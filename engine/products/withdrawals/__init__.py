@@ -1,0 +1,1 @@
+"""Money leaving for the outside world, with a cooling-off time."""

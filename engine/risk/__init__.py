@@ -1,0 +1,1 @@
+"""Pre-trade checks, limits and kill switches. Pure."""

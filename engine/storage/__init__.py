@@ -1,0 +1,1 @@
+"""Journal stores. The only place that knows asyncio."""
