@@ -28,7 +28,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class JournalStore(Protocol):
-    """Where blocks are kept. One writer, fenced twice: by a lock and by compare-and-set of the head.
+    """Where blocks are kept. One writer, fenced by a lock and by compare-and-set of the head.
 
     Reads work at any time, in any process; `append` only between `open` and `aclose`.
     """
