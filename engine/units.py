@@ -5,16 +5,18 @@ lots, money in minor units of its asset, time in nanoseconds since the Unix epoc
 """
 
 from enum import IntEnum
-from typing import Final, NewType
+from typing import Final, NewType, TypeAlias
 
 OwnerId = NewType("OwnerId", int)
 AccountId = NewType("AccountId", int)
 AssetId = NewType("AssetId", int)
 InstrumentId = NewType("InstrumentId", int)
-#: An order is named by the sequence of the command that placed it.
-OrderId = NewType("OrderId", int)
+#: A desk is named by its instrument's id, or by one of the ids at or below zero further down.
+DeskId = NewType("DeskId", int)
 #: A reservation group is named by the sequence of the command that opened it.
 GroupId = NewType("GroupId", int)
+#: An order is named by the sequence of the command that placed it, and is its own group.
+OrderId: TypeAlias = GroupId
 Sequence = NewType("Sequence", int)
 
 PriceTicks = NewType("PriceTicks", int)
@@ -27,6 +29,9 @@ INT64_MAX: Final = 2**63 - 1
 
 #: Fee rates are whole parts per million of the amount received; one basis point is 100.
 RATE_ONE_PPM: Final = 1_000_000
+
+ACCOUNTS_DESK: Final = DeskId(0)
+WITHDRAWALS_DESK: Final = DeskId(-1)
 
 
 class Side(IntEnum):

@@ -3,6 +3,7 @@
 Not here: what is inside a payload (`engine.journal.records`), where blocks are kept (the store).
 """
 
+from enum import Enum, auto
 from hashlib import blake2b
 from typing import Final
 
@@ -79,3 +80,24 @@ def _digest(
     hasher.update(b"%d %d %d %d\n" % (epoch, number, first, last))
     hasher.update(payload)
     return hasher.digest()
+
+
+class Fate(Enum):
+    """What became of a block whose commit failed or was not answered."""
+
+    COMMITTED = auto()  # the head is the block: release it
+    ABSENT = auto()  # the head is its predecessor: append the same bytes again
+    FENCED = auto()  # anything else: another engine has gone on without us
+
+
+def fate(block: Block, head: Head) -> Fate:
+    """Decide from the store's head what became of a block in doubt."""
+    if head == block.head:
+        return Fate.COMMITTED
+    if (head.number, head.digest, head.epoch) == (
+        block.number - 1,
+        block.previous_digest,
+        block.epoch,
+    ):
+        return Fate.ABSENT
+    return Fate.FENCED

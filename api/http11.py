@@ -1,0 +1,137 @@
+"""What one connection speaks: HTTP/1.1 and websockets, hypercorn's, with its rough edges taken off.
+
+Every error is JSON, an answer's head and body leave in one write, websockets are not compressed and
+their messages bounded. HTTP/2 is not spoken.
+"""
+
+import time
+from typing import Any, Final
+
+import h11
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Body, EndBody, Response
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer, WSStream
+from hypercorn.typing import H11SendableEvent
+from wsproto.events import Message
+
+from api import problems
+
+#: What hypercorn answers of its own accord.
+_BARE_ERROR_HEADERS: Final = [(b"content-length", b"0"), (b"connection", b"close")]
+_EARLY_BYTES: Final = "bytes arrived before the websocket was accepted"
+
+
+class MessageTooLarge(Exception):
+    """The client went on sending after it was told that its message was too large."""
+
+
+class Http11(H11Protocol):
+    """HTTP/1.1 and websockets, with JSON errors, one write per answer head, and no compression."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self._head = b""
+        self._closes_after_answer = False
+
+    async def handle(self, event: Event) -> None:
+        """Take what arrived, unless it comes before a websocket is accepted.
+
+        The stock server answers such bytes 400 while the app may be answering too, and one of the
+        two then ends the process; a client has to wait for the acceptance (RFC 6455, 4.1).
+        """
+        if isinstance(event, RawData) and event.data and isinstance(self.stream, WSStream):
+            if not self.stream.handshake.accepted:
+                raise h11.RemoteProtocolError(_EARLY_BYTES)
+        await super().handle(event)
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        """Hold a response's head back until its first body bytes, so that both are one write."""
+        try:
+            data = self._head + (self.connection.send(event) or b"")
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        self._head = data if isinstance(event, h11.Response) else b""
+        if data and not self._head:
+            await self.send(RawData(data=data))
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Stay with HTTP/1.1: an offer of h2c is ignored, HTTP/2 by prior knowledge refused."""
+        if event.http_version not in {b"1.0", b"1.1"}:
+            await self._send_error_response(505)
+            raise h11.RemoteProtocolError("HTTP/1.1 is spoken here")
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Start the app, without compressed websockets: 64 KiB of them can unpack to 64 MiB."""
+        offered = request.headers.raw_items()
+        plain = [(n, v) for n, v in offered if n.lower() != b"sec-websocket-extensions"]
+        if len(plain) != len(offered):
+            request = h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=plain,
+                http_version=request.http_version,
+            )
+        await super()._create_stream(request)
+        if isinstance(self.stream, WSStream):
+            self.stream.buffer = BoundedMessage(self.config.websocket_max_message_size)
+        if isinstance(self.connection, H11WSConnection) and self.connection.buffer:
+            raise h11.RemoteProtocolError(_EARLY_BYTES)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Put a JSON body into the bare errors that hypercorn answers of its own accord.
+
+        And close after them: the stock server leaves a refused websocket's connection open.
+        """
+        if isinstance(event, Response) and event.headers == _BARE_ERROR_HEADERS:
+            self._closes_after_answer = True
+            headers, body = json_error(event.status_code)
+            await super().stream_send(Response(event.stream_id, headers, event.status_code))
+            if not (isinstance(self.stream, HTTPStream) and self.stream.scope["method"] == "HEAD"):
+                await super().stream_send(Body(event.stream_id, body))
+            return
+        await super().stream_send(event)
+        if self._closes_after_answer and isinstance(event, EndBody):
+            await self.send(Closed())
+
+    async def _send_error_response(self, status_code: int) -> None:
+        headers, body = json_error(status_code)
+        headers += self.config.response_headers("h11")
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+def json_error(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body of an answer to what never became a request; it ends the connection."""
+    request_id = problems.accepted_request_id(None)
+    problem = problems.of_status(status, "The request could not be understood.")
+    body = problems.encode(problem, time.time_ns(), request_id)
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode()),
+        (b"connection", b"close"),
+    ], body
+
+
+class BoundedMessage(WebsocketBuffer):
+    """Collects one websocket message; the stock one grows on after it has said "too large"."""
+
+    def __init__(self, max_length: int) -> None:
+        super().__init__(max_length)
+        self._refused = False
+
+    def extend(self, event: Message[Any]) -> None:
+        """Add a part; raises MessageTooLarge when the client goes on after the first refusal."""
+        if self._refused:
+            raise MessageTooLarge
+        if self.length + len(event.data) > self.max_length:
+            self._refused = True
+            self.clear()
+            raise FrameTooLargeError
+        super().extend(event)

@@ -1,0 +1,361 @@
+"""The accounts desk: reserves for every command, and decides deposits, limits, fees and halts.
+
+It reads two states: its own (reference data, rules), which moves as it decides, and the released
+one (ledger, orders), which moves only with released records. What restricts counts from its
+sequence; what loosens counts from its release.
+"""
+
+from collections import deque
+from typing import Any
+
+from engine.accounts import administration
+from engine.accounts.exposure import InFlightExposure
+from engine.accounts.messages import (
+    CancelAll,
+    CancelAllAdvanced,
+    CancelAllStarted,
+    Deposit,
+    MoneyMoved,
+    Transfer,
+)
+from engine.accounts.rules import Rules
+from engine.accounts.set_aside import SetAside
+from engine.ledger.ledger import Ledger, balance_key
+from engine.ledger.messages import Entry, EntryPurpose
+from engine.ledger.system_accounts import CLEARING
+from engine.messages import Refused
+from engine.orderbook.instrument import Instrument
+from engine.orderbook.messages import CancelReason, PlaceOrder, ReplaceOrder
+from engine.products.decision import Decision
+from engine.products.exchange.holds import (
+    additional_for_replace,
+    pays_with,
+    required_for_conditional,
+    required_for_order,
+)
+from engine.products.exchange.messages import (
+    CancelChunk,
+    PlaceConditional,
+    ReportChunks,
+    Reserved,
+)
+from engine.products.exchange.orders import Orders
+from engine.products.withdrawals.messages import RequestWithdrawal
+from engine.refusals import Reason
+from engine.risk.checks import refusal as limit_refusal
+from engine.units import (
+    INT64_MAX,
+    AccountId,
+    AmountMinor,
+    AssetId,
+    InstrumentId,
+    OrderId,
+    QuantityLots,
+    Sequence,
+    TimeNs,
+)
+
+
+class AccountsDesk:
+    """Reserves, and decides what concerns no other desk.
+
+    Ways in: `reserve` for every command, then `decide` for its own. `release_through` says how far
+    the released state has come; it must be called before a batch.
+    """
+
+    def __init__(self, ledger: Ledger, orders: Orders) -> None:
+        self.rules = Rules()
+        self._ledger = ledger
+        self._orders = orders
+        self._set_aside = SetAside()
+        self._loosening: deque[tuple[int, Any]] = deque()
+        self._cancel_alls: dict[int, tuple[int, int]] = {}
+
+    def __repr__(self) -> str:
+        return f"<AccountsDesk {self.rules!r}: {len(self._set_aside)} amounts in flight>"
+
+    def release_through(self, sequence: int) -> None:
+        """Learn that records through `sequence` are released."""
+        self._set_aside.release_through(sequence)
+        while self._loosening and self._loosening[0][0] <= sequence:
+            self.rules.loosen(self._loosening.popleft()[1])
+
+    # -- reserving
+
+    def reserve(self, sequence: Sequence, command: Any) -> Reserved | Refused | None:
+        """Set aside what the command can cost at worst.
+
+        Returns what was set aside, a refusal, or None for a command that costs nothing.
+        """
+        kind = type(command)
+        if kind is PlaceOrder:
+            return self._reserve_order(sequence, command)
+        if kind is PlaceConditional:
+            return self._reserve_order(sequence, command)
+        if kind is ReplaceOrder:
+            return self._reserve_replace(sequence, command)
+        if kind is RequestWithdrawal:
+            return self._reserve_withdrawal(sequence, command)
+        return None
+
+    def _reserve_order(
+        self, sequence: Sequence, order: PlaceOrder | PlaceConditional
+    ) -> Reserved | Refused:
+        rules = self.rules
+        account_id, instrument_id = order.account_id, order.instrument_id
+        account = rules.directory.accounts.get(account_id)
+        if account is None:
+            return Refused(Reason.UNKNOWN_ACCOUNT, "account")
+        instrument = rules.directory.instruments.get(instrument_id)
+        if instrument is None:
+            return Refused(Reason.UNKNOWN_INSTRUMENT, "instrument")
+        refused = rules.halts.refusal(account_id, instrument_id)
+        if refused is not None:
+            return refused
+        if account_id in rules.limits:
+            refused = self._beyond_limits(order, instrument)
+            if refused is not None:
+                return refused
+        if isinstance(order, PlaceOrder):
+            needed = required_for_order(order, instrument)
+        else:
+            needed = _required_for_legs(order, instrument)
+        asset_id = pays_with(order.side, instrument)
+        refused = self._take(sequence, account_id, asset_id, needed, order)
+        if refused is not None:
+            return refused
+        rates = rules.fees.rates(account.tier, instrument_id)
+        return Reserved(account_id, asset_id, needed, rates.maker_ppm, rates.taker_ppm)
+
+    def _beyond_limits(
+        self, order: PlaceOrder | PlaceConditional, instrument: Instrument
+    ) -> Refused | None:
+        exposure = InFlightExposure(
+            order.account_id, self._ledger, self._orders, self._set_aside, self.rules.directory
+        )
+        plain = _as_plain(order)
+        for limits in self.rules.limits[order.account_id]:
+            refused = limit_refusal(plain, instrument, limits, exposure)
+            if refused is not None:
+                return refused
+        return None
+
+    def _reserve_replace(
+        self, sequence: Sequence, command: ReplaceOrder
+    ) -> Reserved | Refused | None:
+        account_id = command.account_id
+        instrument = self.rules.directory.instruments.get(command.instrument_id)
+        if instrument is None:
+            return Refused(Reason.UNKNOWN_INSTRUMENT, "instrument")
+        refused = self.rules.halts.refusal(account_id, command.instrument_id)
+        if refused is not None:
+            return refused
+        found = self._terms_to_replace(command.order_id)
+        if found is None or found[0].account_id != account_id:
+            return Refused(Reason.UNKNOWN_ORDER, "order_id")
+        old, old_total, filled, held = found
+        more = additional_for_replace(
+            old.side,
+            command.price_ticks,
+            command.quantity_lots,
+            old_total,
+            filled,
+            held,
+            instrument,
+        )
+        if not more:
+            return None
+        asset_id = pays_with(old.side, instrument)
+        refused = self._take(sequence, account_id, asset_id, more)
+        return refused or Reserved(account_id, asset_id, more)
+
+    def _terms_to_replace(
+        self, order_id: OrderId
+    ) -> tuple[PlaceOrder | PlaceConditional, QuantityLots, QuantityLots, AmountMinor] | None:
+        """Terms, total, filled and held of an order, as far as releases tell."""
+        order = self._orders.get_open(order_id)
+        if order is not None:
+            held = AmountMinor(self._ledger.held_by_group(order_id))
+            return order.terms, order.total_lots, QuantityLots(order.filled_lots), held
+        in_flight = self._set_aside.order(order_id)
+        if in_flight is None:
+            return None
+        terms, amount_minor = in_flight
+        return terms, terms.quantity_lots, QuantityLots(0), AmountMinor(amount_minor)
+
+    def _reserve_withdrawal(
+        self, sequence: Sequence, command: RequestWithdrawal
+    ) -> Reserved | Refused:
+        directory = self.rules.directory
+        if command.account_id not in directory.accounts:
+            return Refused(Reason.UNKNOWN_ACCOUNT, "account")
+        if command.asset_id not in directory.assets:
+            return Refused(Reason.UNKNOWN_ASSET, "asset")
+        if command.amount_minor <= 0:
+            return Refused(Reason.INVALID_VALUE, "amount")
+        refused = self._take(sequence, command.account_id, command.asset_id, command.amount_minor)
+        return refused or Reserved(command.account_id, command.asset_id, command.amount_minor)
+
+    def _take(
+        self,
+        sequence: Sequence,
+        account_id: AccountId,
+        asset_id: AssetId,
+        needed_minor: AmountMinor,
+        order: PlaceOrder | PlaceConditional | None = None,
+    ) -> Refused | None:
+        """Set an amount aside, or say why not. Nonsense below zero is the desk's to refuse."""
+        if needed_minor > INT64_MAX:
+            return Refused(Reason.AMOUNT_OVERFLOW, "quantity")
+        key = balance_key(account_id, asset_id)
+        available = self._ledger.available_minor(account_id, asset_id)
+        if needed_minor > available - self._set_aside.amount_minor(key):
+            return Refused(Reason.INSUFFICIENT_FUNDS, "quantity")
+        self._set_aside.add(sequence, key, max(0, needed_minor), order)
+        return None
+
+    # -- deciding
+
+    def decide(self, sequence: Sequence, _now_ns: TimeNs, command: Any) -> Decision:
+        """What a command of the accounts desk itself does. Changes nothing; `apply` does."""
+        match command:
+            case Deposit():
+                return self._deposit(command)
+            case Transfer():
+                return self._transfer(command)
+            case CancelAll():
+                return self._cancel_all(sequence, command)
+            case ReportChunks():
+                return self._advance_cancel_all(command)
+            case _:
+                return administration.decide(self.rules, command)
+
+    def apply(self, sequence: Sequence, command: Any, decision: Any) -> None:
+        """Take a decision of this desk into its own state, at once; debits are set aside."""
+        if type(command) is Transfer and decision.entries:
+            key = balance_key(command.account_id, command.asset_id)
+            self._set_aside.add(sequence, key, command.amount_minor)
+        for event in decision.events:
+            if type(event) is CancelAllStarted and event.instruments:
+                self._cancel_alls[sequence] = (event.instruments, 0)
+            elif type(event) is CancelAllAdvanced:
+                self._apply_advance(event)
+            elif self.rules.restrict(event):
+                self._loosening.append((sequence, event))
+
+    def fold(self, record: Any) -> None:
+        """Take in a released record of this desk whole."""
+        for event in record.events:
+            if type(event) is CancelAllStarted and event.instruments:
+                self._cancel_alls[record.sequence] = (event.instruments, 0)
+            elif type(event) is CancelAllAdvanced:
+                self._apply_advance(event)
+            else:
+                self.rules.apply(event)
+
+    def _apply_advance(self, event: CancelAllAdvanced) -> None:
+        if event.open_instruments:
+            self._cancel_alls[event.header_sequence] = (
+                event.open_instruments,
+                event.cancelled_orders,
+            )
+        else:
+            self._cancel_alls.pop(event.header_sequence, None)
+
+    def _deposit(self, command: Deposit) -> Decision:
+        refused = self._bad_money(command.account_id, command.asset_id, command.amount_minor)
+        if refused is None:
+            balance = self._ledger.balance(command.account_id, command.asset_id)
+            if balance is not None and balance.credits_minor + command.amount_minor > INT64_MAX:
+                refused = Refused(Reason.AMOUNT_OVERFLOW, "amount")
+        if refused is not None:
+            return Decision((refused,))
+        entry = Entry(
+            CLEARING,
+            command.account_id,
+            command.asset_id,
+            command.amount_minor,
+            EntryPurpose.DEPOSIT,
+        )
+        return Decision((MoneyMoved(),), (entry,))
+
+    def _transfer(self, command: Transfer) -> Decision:
+        refused = self._bad_money(command.account_id, command.asset_id, command.amount_minor)
+        if refused is None and command.to_account_id not in self.rules.directory.accounts:
+            refused = Refused(Reason.UNKNOWN_ACCOUNT, "to_account")
+        if refused is None and command.to_account_id == command.account_id:
+            refused = Refused(Reason.INVALID_VALUE, "to_account")
+        if refused is None:
+            key = balance_key(command.account_id, command.asset_id)
+            available = self._ledger.available_minor(command.account_id, command.asset_id)
+            if command.amount_minor > available - self._set_aside.amount_minor(key):
+                refused = Refused(Reason.INSUFFICIENT_FUNDS, "amount")
+        if refused is not None:
+            return Decision((refused,))
+        entry = Entry(
+            command.account_id,
+            command.to_account_id,
+            command.asset_id,
+            command.amount_minor,
+            EntryPurpose.TRANSFER,
+        )
+        return Decision((MoneyMoved(),), (entry,))
+
+    def _bad_money(
+        self, account_id: AccountId, asset_id: AssetId, amount_minor: AmountMinor
+    ) -> Refused | None:
+        if account_id not in self.rules.directory.accounts:
+            return Refused(Reason.UNKNOWN_ACCOUNT, "account")
+        if asset_id not in self.rules.directory.assets:
+            return Refused(Reason.UNKNOWN_ASSET, "asset")
+        if not 0 < amount_minor <= INT64_MAX:
+            return Refused(Reason.INVALID_VALUE, "amount")
+        return None
+
+    def _cancel_all(self, sequence: Sequence, command: CancelAll) -> Decision:
+        account_id = command.account_id
+        if account_id not in self.rules.directory.accounts:
+            return Decision((Refused(Reason.UNKNOWN_ACCOUNT, "account"),))
+        concerned = {o.instrument_id for o in self._orders.open_of(account_id).values()}
+        concerned.update(o.instrument_id for o in self._set_aside.orders_of(account_id))
+        if command.instrument_id:
+            concerned &= {command.instrument_id}
+        chunks = tuple(
+            CancelChunk(
+                InstrumentId(instrument_id),
+                account_id,
+                OrderId(sequence),
+                CancelReason.CANCEL_ALL,
+                sequence,
+            )
+            for instrument_id in sorted(concerned)
+        )
+        return Decision((CancelAllStarted(len(chunks)),), (), (), chunks)
+
+    def _advance_cancel_all(self, command: ReportChunks) -> Decision:
+        open_instruments, cancelled = self._cancel_alls.get(command.header_sequence, (1, 0))
+        advanced = CancelAllAdvanced(
+            command.header_sequence, open_instruments - 1, cancelled + command.cancelled_orders
+        )
+        return Decision((advanced,))
+
+
+def _required_for_legs(order: PlaceConditional, instrument: Instrument) -> AmountMinor:
+    if not order.legs:
+        return AmountMinor(0)
+    return required_for_conditional(order, order.quantity_lots, instrument)
+
+
+def _as_plain(order: PlaceOrder | PlaceConditional) -> PlaceOrder:
+    """The plain order whose limits a conditional order must keep: its dearest leg."""
+    if isinstance(order, PlaceOrder):
+        return order
+    leg = max(order.legs, key=lambda leg: leg.price_ticks)
+    return PlaceOrder(
+        order.account_id,
+        order.instrument_id,
+        order.side,
+        leg.kind,
+        leg.price_ticks,
+        order.quantity_lots,
+    )

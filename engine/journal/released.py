@@ -1,0 +1,86 @@
+"""The released state: everything an observer may see, as the fold of released records.
+
+The journal's actor folds each record here at the moment it is released; accounts and the api read
+it. Nothing is here that a crash could take back.
+"""
+
+from typing import Any
+
+from engine.accounts.rules import Rules
+from engine.journal.keys import KeyIndex
+from engine.journal.records import Record, desk_of
+from engine.ledger.ledger import Ledger
+from engine.ledger.system_accounts import OPEN_ENDED
+from engine.orderbook.depth import Depth
+from engine.orderbook.messages import InstrumentState, InstrumentStateChanged, Trade
+from engine.products.exchange.orders import Orders
+from engine.products.withdrawals.desk import WithdrawalsDesk
+from engine.units import WITHDRAWALS_DESK, InstrumentId, PriceTicks
+
+#: A follow-up is named by the record that caused it and its index there.
+FollowUpKey = tuple[int, int]
+
+
+class Released:
+    """Fold: `apply`. Look up: the public parts. Change nothing else."""
+
+    def __init__(self, closed_orders_max: int = 100_000) -> None:
+        self.sequence = 0
+        self.now_ns = 0
+        self.ledger = Ledger(OPEN_ENDED)
+        self.orders = Orders(closed_orders_max)
+        self.rules = Rules()
+        self.keys = KeyIndex()
+        self.withdrawals = WithdrawalsDesk()
+        self.depths: dict[InstrumentId, Depth] = {}
+        self.states: dict[InstrumentId, InstrumentState] = {}
+        self.last_prices: dict[InstrumentId, PriceTicks] = {}
+        #: Follow-ups without a record yet, in key order.
+        self.outstanding: dict[FollowUpKey, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Released through {self.sequence}: {self.orders!r} {self.ledger!r}>"
+
+    def depth(self, instrument_id: InstrumentId) -> Depth:
+        """The L2 book of an instrument."""
+        depth = self.depths.get(instrument_id)
+        if depth is None:
+            depth = self.depths[instrument_id] = Depth()
+        return depth
+
+    def reference_price_ticks(self, instrument_id: InstrumentId) -> PriceTicks:
+        """The last traded price, else the instrument's own reference, else 0."""
+        last = self.last_prices.get(instrument_id)
+        if last is not None:
+            return last
+        return self.rules.directory.instruments[instrument_id].reference_price_ticks
+
+    def apply(self, record: Record) -> None:
+        """Fold one record, the next in sequence."""
+        self.sequence = record.sequence
+        self.now_ns = record.now_ns
+        if record.entries or record.holds:
+            self.ledger.apply(record.entries, record.holds)
+        if record.key:
+            self.keys.add(record.scope, record.key, record.sequence, record.body_digest)
+        if record.answers_sequence and not record.is_deferred:
+            self.outstanding.pop((record.answers_sequence, record.answers_index), None)
+        for index, command in enumerate(record.follow_ups):
+            self.outstanding[record.sequence, index] = command
+        desk_id = desk_of(record.command)
+        if desk_id > 0:
+            self._apply_exchange(InstrumentId(desk_id), record)
+        elif desk_id == WITHDRAWALS_DESK:
+            self.withdrawals.apply(record)
+        else:
+            for event in record.events:
+                self.rules.apply(event)
+
+    def _apply_exchange(self, instrument_id: InstrumentId, record: Record) -> None:
+        self.orders.apply(record)
+        self.depth(instrument_id).apply(record.events)  # type: ignore[arg-type]
+        for event in record.events:
+            if type(event) is Trade:
+                self.last_prices[instrument_id] = event.price_ticks
+            elif type(event) is InstrumentStateChanged:
+                self.states[instrument_id] = event.state

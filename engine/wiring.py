@@ -1,0 +1,281 @@
+"""The composition root: the supervision tree as an outline, and who knows whom."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import trio
+
+from engine.actors.accounts import AccountsActor, AccountsMessage
+from engine.actors.actor import Actor, Vitals
+from engine.actors.clock import TrioClock
+from engine.actors.custody import CustodyGateway, Submission
+from engine.actors.deadlines import Deadlines, keep_waking
+from engine.actors.desks import DesksActor
+from engine.actors.envelope import Envelope
+from engine.actors.gate import Gate
+from engine.actors.journal import JournalActor
+from engine.actors.mailbox import Mailbox
+from engine.actors.recovery import rebuild_machine, recover
+from engine.actors.release import Release
+from engine.actors.supervisor import Child, RestartLimit, restarting, together
+from engine.actors.waiting import Progress
+from engine.errors import (
+    Fenced,
+    Halted,
+    JournalCorrupt,
+    OutcomeUnknown,
+    StorageError,
+    StorageUnusable,
+)
+from engine.journal.blocks import Head
+from engine.journal.released import Released
+from engine.journal.state import EngineState
+from engine.ports import Custody, JournalStore
+from engine.products.withdrawals.desk import WithdrawalStatus
+from engine.products.withdrawals.messages import WithdrawalSubmitted
+from engine.settings import EngineSettings
+from engine.units import WITHDRAWALS_DESK, DeskId
+
+_log = structlog.get_logger("engine")
+OPEN_RETRY_S = 0.5
+CLOSE_S_MAX = 5.0
+#: Another life cannot help: the journal is not ours, or not usable.
+_FATAL = (Fenced, JournalCorrupt, StorageUnusable)
+
+
+class Line:
+    """One life of the line that every command travels: its state, mailboxes and actors.
+
+    Everything here is built from the journal and thrown away together when accounts or the journal
+    falls; only the gate in front outlives it.
+    """
+
+    def __init__(
+        self,
+        state: EngineState,
+        head: Head,
+        *,
+        gate: Gate,
+        store: JournalStore,
+        custody: Custody,
+        settings: EngineSettings,
+    ) -> None:
+        self.released: Released = state.released
+        self.progress = Progress(head.sequence)
+        self.clock = TrioClock(not_before_ns=state.released.now_ns)
+        self.deadlines = Deadlines()
+        self.vitals = {name: Vitals(name) for name in ("accounts", "desks", "journal", "custody")}
+        self._settings = settings
+        self._store = store
+        self._custody = custody
+        self._gate = gate
+        self._state = state
+        # Every slot, every draw, and room for results, wakes and pokes.
+        room = gate.slots_max + 2 * settings.follow_ups_per_batch_max + 4_096
+        self._accounts_mailbox = Mailbox[AccountsMessage]("accounts", room)
+        self._desks_mailbox = Mailbox[list[Envelope]]("desks", room)
+        self._journal_mailbox = Mailbox[list[Envelope]]("journal", room)
+        self._custody_mailbox = Mailbox[list[Submission]]("custody", room)
+        self.release = Release(
+            self.released, gate, self._accounts_mailbox, self._custody_mailbox, self.progress
+        )
+        self.journal = JournalActor(
+            self._journal_mailbox,
+            self.vitals["journal"],
+            store=store,
+            head=head,
+            release=self.release,
+            block_records_max=settings.block_records_max,
+        )
+        self.accounts = AccountsActor(
+            self._accounts_mailbox,
+            self.vitals["accounts"],
+            desk=state.accounts,
+            released=self.released,
+            gate=gate,
+            clock=self.clock,
+            desks=self._desks_mailbox,
+            journal=self._journal_mailbox,
+            follow_ups_per_batch_max=settings.follow_ups_per_batch_max,
+        )
+        self.desks = DesksActor(
+            self._desks_mailbox,
+            self.vitals["desks"],
+            machine_of=state.machine,
+            rebuild=self._rebuild,
+            journal=self._journal_mailbox,
+            accounts=self._accounts_mailbox,
+            deadlines=self.deadlines,
+            limit=RestartLimit(settings.desk_restarts_max, settings.desk_restart_period_s),
+        )
+        self.desks.host(WITHDRAWALS_DESK, state.withdrawals)
+        for instrument_id, desk in state.desks.items():
+            self.desks.host(DeskId(instrument_id), desk)
+
+    def tell(self, envelopes: list[Envelope]) -> None:
+        """Send admitted commands on their way. Never waits."""
+        self._accounts_mailbox.tell(envelopes)
+
+    def tree(self) -> Child:
+        """The supervision tree of one life."""
+        return together(
+            self.journal.run,  # unguarded: if it falls, everything is rebuilt
+            self.accounts.run,  # unguarded: desks and holds must agree
+            self.desks.run,  # guards each of its desks itself
+            self._scheduler,
+            restarting("custody", self._custody_gateway, RestartLimit(5, 60.0, 0.2, 30.0)),
+            self._look_at_outstanding,
+        )
+
+    async def _scheduler(
+        self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        await keep_waking(
+            self.deadlines, self.clock, self._accounts_mailbox, task_status=task_status
+        )
+
+    async def _custody_gateway(
+        self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """One life of the gateway: first everything that nobody knows about, then the mailbox."""
+        self._custody_mailbox.take_nowait()
+        self._custody_mailbox.tell(self._in_doubt())
+        assets = self.released.rules.directory.assets
+        gateway = CustodyGateway(
+            self._custody_mailbox,
+            self.vitals["custody"],
+            custody=self._custody,
+            asset_code=lambda asset_id: assets[asset_id].code,
+            accounts=self._accounts_mailbox,
+        )
+        await gateway.run(task_status=task_status)
+
+    def _in_doubt(self) -> list[Submission]:
+        return [
+            Submission(
+                WithdrawalSubmitted(
+                    one.withdrawal_id,
+                    one.terms.account_id,
+                    one.terms.asset_id,
+                    one.terms.amount_minor,
+                    one.terms.destination,
+                ),
+                perhaps_sent=True,
+            )
+            for one in self.released.withdrawals.all()
+            if one.status in (WithdrawalStatus.SUBMITTED, WithdrawalStatus.UNKNOWN)
+        ]
+
+    async def _look_at_outstanding(
+        self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Follow-ups that a crash left without a record are drawn again."""
+        self._accounts_mailbox.tell([])
+        task_status.started()
+
+    async def _rebuild(self, desk_id: DeskId, through: int) -> Any:
+        await self.progress.reached(through)
+        return await rebuild_machine(self._store, EngineState, desk_id, through)
+
+    def actors(self) -> list[Actor[Any]]:
+        """The actors an operator may look at."""
+        return [self.accounts, self.desks, self.journal]
+
+
+class Engine:
+    """One engine process: the gate, and behind it one life of the line after another."""
+
+    def __init__(
+        self, store: JournalStore, custody: Custody, settings: EngineSettings | None = None
+    ) -> None:
+        self.settings = settings or EngineSettings()
+        self.gate = Gate(self.settings.order_slots_max, self.settings.cancel_slots_max)
+        self.lives = 0
+        self._store = store
+        self._custody = custody
+        self._line: Line | None = None
+        self._observers: list[Callable[[list[Envelope]], None]] = []
+
+    @property
+    def store(self) -> JournalStore:
+        """The journal's store, for reading."""
+        return self._store
+
+    @property
+    def line(self) -> Line:
+        """The line of the present life.
+
+        Raises: Halted between lives.
+        """
+        if self._line is None:
+            raise Halted("the engine is not running")
+        return self._line
+
+    async def run(self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
+        """Live until cancelled; rebuild from the journal after a fall, within the limit.
+
+        Raises: Fenced, JournalCorrupt or StorageUnusable when another life cannot help, GaveUp
+        after too many falls.
+        """
+        settings = self.settings
+        limit = RestartLimit(
+            settings.engine_restarts_max, settings.engine_restart_period_s, 0.05, 1.0
+        )
+        engine = restarting("engine", self._life, limit, fatal=_FATAL)
+        try:
+            await engine(task_status=task_status)
+        finally:
+            with trio.move_on_after(CLOSE_S_MAX, shield=True):
+                await self._store.aclose()
+
+    async def _life(
+        self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        self.lives += 1
+        head = await self._open_store()
+        state = await recover(self._store, self._new_state, through=head)
+        _log.info("recovered", sequence=head.sequence, block=head.number, epoch=head.epoch)
+        line = Line(
+            state,
+            head,
+            gate=self.gate,
+            store=self._store,
+            custody=self._custody,
+            settings=self.settings,
+        )
+        line.release.observers = self._observers
+        with self._open_to_callers(line):
+            await line.tree()(task_status=task_status)
+
+    @contextmanager
+    def _open_to_callers(self, line: Line) -> Iterator[None]:
+        self._line = line
+        self.gate.open(line.released.keys)
+        try:
+            yield
+        finally:
+            self._line = None
+            self.gate.close(OutcomeUnknown("the engine fell before it could answer"))
+
+    async def _open_store(self) -> Head:
+        while True:
+            try:
+                return await self._store.open()
+            except StorageError as error:
+                _log.error("store unreachable", error=str(error), retry_in_s=OPEN_RETRY_S)
+                await trio.sleep(OPEN_RETRY_S)
+
+    def _new_state(self) -> EngineState:
+        return EngineState(self.settings.closed_orders_max)
+
+    def observe(self, observer: Callable[[list[Envelope]], None]) -> None:
+        """Be told every released block, in order, across lives."""
+        self._observers.append(observer)
+
+    async def drain(self) -> None:
+        """Let nothing in and wait until everything under way is answered, up to the deadline."""
+        self.gate.stop_admitting()
+        with trio.move_on_after(self.settings.drain_s_max):
+            await self.gate.drained()
