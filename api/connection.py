@@ -224,6 +224,16 @@ class Connection(TCPServer):
                 self._house.counts.readers_too_slow += 1
                 self._cut_off()
 
+    async def _close(self) -> None:
+        """Say goodbye after whatever is being written, cancelled or not.
+
+        The stock server is often cancelled here by the very app whose answer it ends, and leaves
+        the connection open but dead; and trio refuses to close while another task writes.
+        """
+        with trio.move_on_after(self._house.limits.write_s_max, shield=True):
+            async with self.send_lock:
+                await super()._close()
+
     def _cut_off(self) -> None:
         """End the connection and every task of it, now."""
         self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -258,8 +268,9 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 class AppTasks(TaskGroup):
     """The tasks of one connection, in its own nursery.
 
-    The stock group lets the cancellation of its own scope escape, and waits without end to tell an
-    app that does not listen that its client has left.
+    The stock group lets the cancellation of its own scope escape, waits without end to tell an app
+    that does not listen that its client has left, and lets a feed that only sends to such a client
+    spin without ever giving way, which stops the whole process.
     """
 
     def __init__(self, nursery: trio.Nursery, tell_s_max: float) -> None:
@@ -275,7 +286,12 @@ class AppTasks(TaskGroup):
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the app for one request; returns the way to tell it what the client does."""
-        tell = await super().spawn_app(app, config, scope, send)
+
+        async def send_and_give_way(event: ASGISendEvent | None) -> None:
+            await send(event)
+            await trio.lowlevel.checkpoint()
+
+        tell = await super().spawn_app(app, config, scope, send_and_give_way)
 
         async def tell_in_time(event: ASGIReceiveEvent) -> None:
             if not event["type"].endswith(".disconnect"):

@@ -42,9 +42,10 @@ class Http11(H11Protocol):
         The stock server answers such bytes 400 while the app may be answering too, and one of the
         two then ends the process; a client has to wait for the acceptance (RFC 6455, 4.1).
         """
-        if isinstance(event, RawData) and event.data and isinstance(self.stream, WSStream):
-            if not self.stream.handshake.accepted:
-                raise h11.RemoteProtocolError(_EARLY_BYTES)
+        stream = self.stream
+        speaks = isinstance(event, RawData) and bool(event.data)
+        if speaks and isinstance(stream, WSStream) and not stream.handshake.accepted:
+            raise h11.RemoteProtocolError(_EARLY_BYTES)
         await super().handle(event)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:

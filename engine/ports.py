@@ -5,6 +5,7 @@ from typing import Protocol
 import msgspec
 
 from engine.journal.blocks import Block, Head
+from engine.journal.snapshots import Snapshot as Snapshot
 from engine.units import AmountMinor, TimeNs
 
 
@@ -14,17 +15,6 @@ class Clock(Protocol):
     def now_ns(self) -> TimeNs:
         """Nanoseconds since the Unix epoch, never less than an earlier answer."""
         ...
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """State folded through one block; only readable by the rules version that wrote it."""
-
-    block_number: int
-    sequence: int
-    digest: bytes  # the block's, so that a snapshot of another journal is never taken for ours
-    rules_version: int
-    payload: bytes
-    payload_digest: bytes
 
 
 class JournalStore(Protocol):
@@ -59,6 +49,13 @@ class JournalStore(Protocol):
 
     async def read_block_of(self, sequence: int) -> Block | None:
         """The committed block that holds `sequence`, or None beyond the head."""
+        ...
+
+    async def read_head(self) -> Head:
+        """The head of what is committed; needs no lock and begins no epoch.
+
+        Raises: StorageError.
+        """
         ...
 
     async def write_snapshot(self, snapshot: Snapshot) -> None:

@@ -5,20 +5,40 @@ here decides anything.
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
+import msgspec
 import trio
 
 from engine.actors.envelope import Envelope, Ticket
-from engine.errors import NotFound, OutcomeUnknown
+from engine.errors import Halted, NotFound
 from engine.journal.keys import Answered
 from engine.journal.records import Record, decode
-from engine.journal.released import Released
+from engine.journal.released import CancelAllProgress, Released
+from engine.orderbook.messages import PlaceOrder
+from engine.products.exchange.messages import PlaceConditional
 from engine.products.exchange.orders import Order
-from engine.units import AccountId, OrderId
-from engine.wiring import Engine
+from engine.settings import EngineSettings
+from engine.units import AccountId, InstrumentId, OrderId
+from engine.wiring import Engine, Line
 
-InFlight = Envelope
+
+class HealthStatus(StrEnum):
+    """How an engine fares."""
+
+    UP = "UP"
+    OUTAGE = "OUTAGE"  # its store does not answer; what was accepted waits
+    DOWN = "DOWN"  # stopping, rebuilding or not started: nothing is accepted
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What a probe asks; `outage_s` is how long the store has not answered."""
+
+    status: HealthStatus
+    sequence: int
+    outage_s: float | None
+    slots_free: dict[str, int]
 
 
 class Service:
@@ -75,6 +95,8 @@ class Service:
         return [await self._answer_or_error(one) for one in admitted]
 
     async def _answer_or_error(self, admitted: Any) -> Record | Exception:
+        if type(admitted) is Envelope and admitted.ticket.record is not None:  # type: ignore[union-attr]
+            return admitted.record  # type: ignore[return-value]
         if isinstance(admitted, Exception):
             return admitted
         try:
@@ -86,11 +108,7 @@ class Service:
         if type(admitted) is Answered:
             return await self.record(admitted.sequence)
         ticket = admitted.ticket if type(admitted) is Envelope else admitted
-        if ticket.record is not None:  # type: ignore[union-attr]
-            return ticket.record  # type: ignore[union-attr]
-        with trio.move_on_after(self._engine.settings.edge_deadline_s):
-            return await ticket.wait()  # type: ignore[union-attr]
-        raise OutcomeUnknown("no answer before the deadline; ask again with the same key")
+        return await self._engine.patience.answer(ticket)  # type: ignore[arg-type]
 
     # -- reads
 
@@ -125,3 +143,70 @@ class Service:
         if answered is None:
             raise NotFound(f"no order {client_order_id}")
         return self.order(OrderId(answered.sequence), account_id)
+
+    def order_instrument(self, account_id: AccountId, client_order_id: str) -> InstrumentId:
+        """What the order trades that an account placed under a client id, in flight or not.
+
+        Raises: NotFound.
+        """
+        under_way = self._engine.gate.under_way(account_id, client_order_id)
+        if under_way is not None and type(under_way.command) in (PlaceOrder, PlaceConditional):
+            return InstrumentId(under_way.command.instrument_id)
+        order = self.order_by_client_id(account_id, client_order_id)
+        if order is None:  # under way, but no order
+            raise NotFound(f"no order {client_order_id}")
+        return order.instrument_id
+
+    def knows_key(self, scope: int, key: str) -> bool:
+        """Whether a command with this key is under way or answered."""
+        if self._engine.gate.under_way(scope, key) is not None:
+            return True
+        return self.released.keys.get(scope, key) is not None
+
+    async def cancel_all_done(self, header_sequence: int) -> CancelAllProgress:
+        """How far a cancel-all came. Waits until it is complete, or for the edge deadline.
+
+        Raises: NotFound for one that is not known (any more).
+        """
+        with trio.move_on_after(self.settings.edge_deadline_s):
+            while self._cancel_all(header_sequence).open_instruments:
+                line = self._engine.line
+                await line.progress.reached(line.released.sequence + 1)
+        return self._cancel_all(header_sequence)
+
+    def _cancel_all(self, header_sequence: int) -> CancelAllProgress:
+        progress = self.released.cancel_alls.get(header_sequence)
+        if progress is None:
+            raise NotFound(f"cancel-all {header_sequence} is not known any more")
+        return progress
+
+    # -- what an operator asks
+
+    @property
+    def settings(self) -> EngineSettings:
+        """What the engine was told."""
+        return self._engine.settings
+
+    def health(self) -> Health:
+        """Whether the engine takes commands, and whether its store answers. Never raises."""
+        gate = self._engine.gate
+        try:
+            line = self._engine.line
+        except Halted:
+            return Health(HealthStatus.DOWN, 0, None, gate.slots_free)
+        since_s = line.journal.outage_since_s
+        outage_s = None if since_s is None else trio.current_time() - since_s
+        status = HealthStatus.UP if outage_s is None else HealthStatus.OUTAGE
+        return Health(status, line.released.sequence, outage_s, gate.slots_free)
+
+    def line(self) -> Line:
+        """The actors of the present life, for an operator's eyes.
+
+        Raises: Halted between lives.
+        """
+        return self._engine.line
+
+    @property
+    def lives(self) -> int:
+        """How often the engine began from its journal."""
+        return self._engine.lives

@@ -17,6 +17,7 @@ from engine.actors.envelope import Envelope
 from engine.actors.gate import Gate
 from engine.actors.journal import JournalActor
 from engine.actors.mailbox import Mailbox
+from engine.actors.patience import Patience
 from engine.actors.recovery import rebuild_machine, recover
 from engine.actors.release import Release
 from engine.actors.supervisor import Child, RestartLimit, restarting, together
@@ -192,6 +193,7 @@ class Engine:
     ) -> None:
         self.settings = settings or EngineSettings()
         self.gate = Gate(self.settings.order_slots_max, self.settings.cancel_slots_max)
+        self.patience = Patience(self.settings.edge_deadline_s)
         self.lives = 0
         self._store = store
         self._custody = custody
@@ -223,7 +225,7 @@ class Engine:
         limit = RestartLimit(
             settings.engine_restarts_max, settings.engine_restart_period_s, 0.05, 1.0
         )
-        engine = restarting("engine", self._life, limit, fatal=_FATAL)
+        engine = together(self.patience.run, restarting("engine", self._life, limit, fatal=_FATAL))
         try:
             await engine(task_status=task_status)
         finally:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from engine.accounts.messages import (
     Account,
     AccountOpened,
@@ -18,6 +20,17 @@ from engine.ledger.amounts import Asset
 from engine.ledger.system_accounts import FIRST_CUSTOMER
 from engine.orderbook.instrument import Instrument
 from engine.units import AccountId, AssetId, InstrumentId, OwnerId
+
+
+class DirectorySnapshot(msgspec.Struct, frozen=True, array_like=True):
+    """Everything that exists, each kind by id."""
+
+    assets: list[Asset]
+    instruments: list[Instrument]
+    owners: list[Owner]
+    accounts: list[Account]
+    keys: list[ApiKey]
+    keys_made: int
 
 
 class Directory:
@@ -90,3 +103,29 @@ class Directory:
                 del self.keys_by_digest[self.keys.pop(key_id).secret_digest]
             case _:
                 pass
+
+    def snapshot(self) -> DirectorySnapshot:
+        """Everything that exists."""
+        return DirectorySnapshot(
+            list(self.assets.values()),
+            list(self.instruments.values()),
+            list(self.owners.values()),
+            list(self.accounts.values()),
+            list(self.keys.values()),
+            self._keys_made,
+        )
+
+    @classmethod
+    def restore(cls, snapshot: DirectorySnapshot) -> "Directory":
+        """The directory that gave this snapshot."""
+        directory = cls()
+        directory.assets = {asset.asset_id: asset for asset in snapshot.assets}
+        directory.assets_by_code = {asset.code: asset for asset in snapshot.assets}
+        directory.instruments = {one.instrument_id: one for one in snapshot.instruments}
+        directory.instruments_by_symbol = {one.symbol: one for one in snapshot.instruments}
+        directory.owners = {owner.owner_id: owner for owner in snapshot.owners}
+        directory.accounts = {account.account_id: account for account in snapshot.accounts}
+        directory.keys = {key.key_id: key for key in snapshot.keys}
+        directory.keys_by_digest = {key.secret_digest: key for key in snapshot.keys}
+        directory._keys_made = snapshot.keys_made
+        return directory

@@ -4,17 +4,12 @@ The ledger is the released state; this is the part of the future that must alrea
 """
 
 from collections import deque
-from typing import NamedTuple
 
 from engine.orderbook.messages import PlaceOrder
 from engine.products.exchange.messages import PlaceConditional
 
-
-class _InFlight(NamedTuple):
-    sequence: int
-    balance_key: int
-    amount_minor: int
-    order: PlaceOrder | PlaceConditional | None
+#: Sequence, balance key, amount, and the new order it is for: a bare tuple, one per order.
+_InFlight = tuple[int, int, int, PlaceOrder | PlaceConditional | None]
 
 
 class SetAside:
@@ -38,7 +33,7 @@ class SetAside:
         order: PlaceOrder | PlaceConditional | None = None,
     ) -> None:
         """Set an amount aside until the record of `sequence` is released."""
-        self._in_flight.append(_InFlight(sequence, balance_key, amount_minor, order))
+        self._in_flight.append((sequence, balance_key, amount_minor, order))
         by_balance = self._by_balance
         by_balance[balance_key] = by_balance.get(balance_key, 0) + amount_minor
 
@@ -49,7 +44,7 @@ class SetAside:
     def release_through(self, sequence: int) -> None:
         """Forget what the ledger now says itself."""
         in_flight, by_balance = self._in_flight, self._by_balance
-        while in_flight and in_flight[0].sequence <= sequence:
+        while in_flight and in_flight[0][0] <= sequence:
             _, balance_key, amount_minor, _ = in_flight.popleft()
             left = by_balance[balance_key] - amount_minor
             if left:
@@ -59,15 +54,15 @@ class SetAside:
 
     def order(self, order_id: int) -> tuple[PlaceOrder | PlaceConditional, int] | None:
         """A new order in flight and what was set aside for it. O(in flight); replaces are rare."""
-        for one in self._in_flight:
-            if one.sequence == order_id and one.order is not None:
-                return one.order, one.amount_minor
+        for sequence, _, amount_minor, order in self._in_flight:
+            if sequence == order_id and order is not None:
+                return order, amount_minor
         return None
 
     def orders_of(self, account_id: int) -> list[PlaceOrder | PlaceConditional]:
         """New orders of an account in flight. O(in flight)."""
         return [
-            one.order
-            for one in self._in_flight
-            if one.order is not None and one.order.account_id == account_id
+            order
+            for _, _, _, order in self._in_flight
+            if order is not None and order.account_id == account_id
         ]

@@ -4,9 +4,10 @@ from enum import IntEnum
 from typing import Any
 
 import msgspec
+import outcome
 import trio
 
-from engine.errors import EngineError
+from engine.errors import EngineError, OutcomeUnknown
 from engine.journal.records import Record
 from engine.products.exchange.messages import Reserved
 
@@ -20,15 +21,12 @@ class Lane(IntEnum):
     OUTSIDE = 3  # a caller
 
 
-class Ticket:
+class Ticket(msgspec.Struct, gc=False):
     """One caller's way to the record of its command. Settles once; later attempts are ignored."""
 
-    __slots__ = ("_event", "error", "record")
-
-    def __init__(self) -> None:
-        self.record: Record | None = None
-        self.error: EngineError | None = None
-        self._event: trio.Event | None = None
+    record: Record | None = None
+    error: EngineError | None = None
+    _waiting: list[trio.lowlevel.Task] | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -39,28 +37,49 @@ class Ticket:
         """The command's record is released."""
         if self.record is None and self.error is None:
             self.record = record
-            if self._event is not None:
-                self._event.set()
+            if self._waiting is not None:
+                self._wake()
 
     def fail(self, error: EngineError) -> None:
         """There will be no record to answer with."""
         if self.record is None and self.error is None:
             self.error = error
-            if self._event is not None:
-                self._event.set()
+            if self._waiting is not None:
+                self._wake()
+
+    def give_up(self) -> None:
+        """Send those who wait home without an answer; others may still wait for it later."""
+        self._wake(outcome.Error(OutcomeUnknown("no answer before the deadline; ask by key")))
+
+    def _wake(self, news: "outcome.Outcome[None] | None" = None) -> None:
+        waiting, self._waiting = self._waiting or [], None
+        for task in waiting:
+            trio.lowlevel.reschedule(task, news if news is not None else outcome.Value(None))
 
     async def wait(self) -> Record:
-        """The released record. Waits for it.
+        """The released record. Waits for it, without a `trio.Event`: every order waits once.
 
         Raises: the error it failed with.
         """
         if self.record is None and self.error is None:
-            if self._event is None:
-                self._event = trio.Event()
-            await self._event.wait()
+            await self._sleep()
         if self.record is None:
             raise self.error if self.error is not None else AssertionError
         return self.record
+
+    async def _sleep(self) -> None:
+        task = trio.lowlevel.current_task()
+        if self._waiting is None:
+            self._waiting = [task]
+        else:
+            self._waiting.append(task)
+
+        def leave(_raise_cancel: object) -> trio.lowlevel.Abort:
+            if self._waiting is not None:
+                self._waiting.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(leave)
 
 
 class Envelope(msgspec.Struct, gc=False):

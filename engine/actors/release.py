@@ -9,9 +9,7 @@ from engine.actors.envelope import Envelope
 from engine.actors.gate import Gate
 from engine.actors.mailbox import Mailbox
 from engine.actors.waiting import Progress
-from engine.journal.records import Record
 from engine.journal.released import Released
-from engine.products.withdrawals.messages import WithdrawalSubmitted
 
 
 class Release:
@@ -50,16 +48,6 @@ class Release:
             observer(envelopes)
         if released.outstanding:
             self._accounts.tell([])
-        submissions = [
-            Submission(event, perhaps_sent=False)
-            for envelope in envelopes
-            for event in _submitted(envelope.record)
-        ]
-        if submissions:
-            self._custody.tell(submissions)
-
-
-def _submitted(record: Record | None) -> list[WithdrawalSubmitted]:
-    if record is None or not record.events or type(record.events[0]) is not WithdrawalSubmitted:
-        return []
-    return [event for event in record.events if type(event) is WithdrawalSubmitted]
+        submitted = released.withdrawals.take_submitted()
+        if submitted:
+            self._custody.tell([Submission(one, perhaps_sent=False) for one in submitted])

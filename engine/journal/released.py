@@ -4,21 +4,37 @@ The journal's actor folds each record here at the moment it is released; account
 it. Nothing is here that a crash could take back.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
+from engine.accounts.messages import CancelAllAdvanced, CancelAllStarted
 from engine.accounts.rules import Rules
 from engine.journal.keys import KeyIndex
 from engine.journal.records import Record, desk_of
 from engine.ledger.ledger import Ledger
 from engine.ledger.system_accounts import OPEN_ENDED
-from engine.orderbook.depth import Depth
+from engine.orderbook.depth import MOVES_DEPTH, Depth
 from engine.orderbook.messages import InstrumentState, InstrumentStateChanged, Trade
+from engine.products.exchange.messages import ReportChunks
 from engine.products.exchange.orders import Orders
 from engine.products.withdrawals.desk import WithdrawalsDesk
 from engine.units import WITHDRAWALS_DESK, InstrumentId, PriceTicks
 
 #: A follow-up is named by the record that caused it and its index there.
 FollowUpKey = tuple[int, int]
+#: Of so many recent cancel-alls it is known how far they have come.
+CANCEL_ALLS_KEPT_MAX: Final = 1_000
+
+
+class CancelAllProgress(NamedTuple):
+    """How far a cancel-all has come; complete at `open_instruments` 0.
+
+    A desk that could not do its part (halted, say) counts in `refused_instruments`.
+    """
+
+    open_instruments: int
+    cancelled_orders: int = 0
+    refused_instruments: int = 0
 
 
 class Released:
@@ -37,6 +53,8 @@ class Released:
         self.last_prices: dict[InstrumentId, PriceTicks] = {}
         #: Follow-ups without a record yet, in key order.
         self.outstanding: dict[FollowUpKey, Any] = {}
+        #: Recent cancel-alls by the sequence of their header.
+        self.cancel_alls: dict[int, CancelAllProgress] = {}
 
     def __repr__(self) -> str:
         return f"<Released through {self.sequence}: {self.orders!r} {self.ledger!r}>"
@@ -65,22 +83,42 @@ class Released:
             self.keys.add(record.scope, record.key, record.sequence, record.body_digest)
         if record.answers_sequence and not record.is_deferred:
             self.outstanding.pop((record.answers_sequence, record.answers_index), None)
-        for index, command in enumerate(record.follow_ups):
-            self.outstanding[record.sequence, index] = command
+        if record.follow_ups:
+            for index, command in enumerate(record.follow_ups):
+                self.outstanding[record.sequence, index] = command
         desk_id = desk_of(record.command)
         if desk_id > 0:
-            self._apply_exchange(InstrumentId(desk_id), record)
+            self.orders.apply(record)
+            self._apply_market(InstrumentId(desk_id), record.events)
         elif desk_id == WITHDRAWALS_DESK:
             self.withdrawals.apply(record)
         else:
             for event in record.events:
                 self.rules.apply(event)
+                if isinstance(event, CancelAllStarted | CancelAllAdvanced):
+                    self._note_cancel_all(record, event)
 
-    def _apply_exchange(self, instrument_id: InstrumentId, record: Record) -> None:
-        self.orders.apply(record)
-        self.depth(instrument_id).apply(record.events)  # type: ignore[arg-type]
-        for event in record.events:
-            if type(event) is Trade:
-                self.last_prices[instrument_id] = event.price_ticks
-            elif type(event) is InstrumentStateChanged:
+    def _apply_market(self, instrument_id: InstrumentId, events: Sequence[Any]) -> None:
+        depth = self.depths.get(instrument_id) or self.depth(instrument_id)
+        for event in events:
+            kind = type(event)
+            if kind in MOVES_DEPTH:
+                depth.fold(event)
+                if kind is Trade:
+                    self.last_prices[instrument_id] = event.price_ticks
+            elif kind is InstrumentStateChanged:
                 self.states[instrument_id] = event.state
+
+    def _note_cancel_all(self, record: Record, event: CancelAllStarted | CancelAllAdvanced) -> None:
+        if isinstance(event, CancelAllStarted):
+            self.cancel_alls[record.sequence] = CancelAllProgress(event.instruments)
+            if len(self.cancel_alls) > CANCEL_ALLS_KEPT_MAX:
+                del self.cancel_alls[next(iter(self.cancel_alls))]
+            return
+        before = self.cancel_alls.get(event.header_sequence)
+        refused = before.refused_instruments if before is not None else 0
+        self.cancel_alls[event.header_sequence] = CancelAllProgress(
+            event.open_instruments,
+            event.cancelled_orders,
+            refused + (isinstance(record.command, ReportChunks) and record.command.refused),
+        )

@@ -244,8 +244,8 @@ class Ledger:
                 doubts.append(entry)
             if credits_minor > INT64_MAX:
                 doubts.append(credit)
-            posted_minor = debit.credits_minor - debits_minor
-            if posted_minor < debit.held_minor or debits_minor > INT64_MAX:
+            # Debits out of range exceed the credits, so they are in doubt here as well.
+            if debit.credits_minor - debits_minor < debit.held_minor:
                 doubts.append(debit)
 
     def _settle(

@@ -129,7 +129,7 @@ def _refusal_of_form(order: PlaceOrder, now_ns: int) -> Refused | None:
             return Refused(Reason.INVALID_VALUE, "budget_minor", "budget.positive")
     if order.minimum_lots < 0:
         return Refused(Reason.INVALID_VALUE, "minimum_lots", "minimum.not_negative")
-    if order.minimum_lots > order.quantity_lots:
+    if order.minimum_lots and order.minimum_lots > order.quantity_lots:
         return _contradiction("minimum_lots", "minimum.within_quantity")
     if order.post_only and (
         order.kind is _MARKET or in_force not in (_GTC, _GTD) or order.minimum_lots

@@ -4,10 +4,7 @@ Never looks at an order book; that it always equals one is a property the tests 
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
-from typing import cast
-
-from sortedcontainers import SortedDict
+from typing import Final, TypeAlias, cast
 
 from engine.errors import InvariantViolated
 from engine.messages import Message
@@ -23,9 +20,16 @@ from engine.orderbook.messages import (
 from engine.orderbook.resting import SIDES
 from engine.units import PriceTicks, QuantityLots, Side
 
+#: A best level, or None on an empty side.
+Top: TypeAlias = tuple[PriceTicks, QuantityLots] | None
+#: The kinds of event that can change a level; the others need not be folded.
+MOVES_DEPTH: Final = frozenset(
+    (OrderRested, Trade, SelfTradePrevented, OrderCancelled, OrderReplaced)
+)
+
 
 class DepthDelta(Message, frozen=True):
-    """What one record changed: each level's new total quantity, 0 if the level is gone.
+    """What changed since the delta before: each level's new total quantity, 0 if the level is gone.
 
     `update_id` is one more than the previous delta's of the same instrument, without gaps.
     """
@@ -37,7 +41,7 @@ class DepthDelta(Message, frozen=True):
 class Depth:
     """Price levels of one instrument (L2).
 
-    Complexity: O(log levels) per change, O(levels asked for) per read.
+    Complexity: O(1) per change, O(levels x log levels) per read.
 
     >>> from engine.units import OrderId
     >>> depth = Depth()
@@ -48,7 +52,7 @@ class Depth:
     ((None, (101, 5)), 1)
     """
 
-    __slots__ = ("_sides", "update_id")
+    __slots__ = ("_before", "_sides", "update_id")
 
     def __init__(
         self,
@@ -58,71 +62,77 @@ class Depth:
     ) -> None:
         #: The id of the last delta; what is read here includes it.
         self.update_id = update_id
-        self._sides: tuple[SortedDict[int, int], SortedDict[int, int]] = (
-            SortedDict(bids),
-            SortedDict(asks),
-        )
+        # bids and asks, price to lots: written with every order, sorted only when somebody reads
+        self._sides: tuple[dict[int, int], dict[int, int]] = (dict(bids), dict(asks))
+        # the levels changed since the last delta, as they stood in it
+        self._before: tuple[dict[int, int], dict[int, int]] = ({}, {})
 
-    def apply(self, events: Sequence[BookEvent]) -> DepthDelta | None:
-        """Fold one record's events; None if every level is as before.
+    def fold(self, event: BookEvent) -> None:
+        """Fold one event of a kind in `MOVES_DEPTH`.
 
         Raises: InvariantViolated if a level would fall below zero.
         """
-        before: dict[tuple[Side, PriceTicks], int] = {}
-        for event in events:
-            for side, price_ticks, lots in _differences(event):
-                levels = self._sides[side]
-                standing = levels.get(price_ticks, 0)
-                before.setdefault((side, price_ticks), standing)
-                _set(levels, price_ticks, standing + lots)
-        changes = []
-        for (side, price_ticks), old_lots in before.items():
-            lots = self._sides[side].get(price_ticks, 0)
-            if lots < 0:
-                raise InvariantViolated(f"{side.name} level {price_ticks} holds {lots} lots")
-            if lots != old_lots:
-                changes.append((side, price_ticks, QuantityLots(lots)))
+        kind = type(event)
+        if kind is OrderRested:
+            self._add(event.side, event.price_ticks, event.quantity_lots)  # type: ignore[union-attr]
+        elif kind is OrderCancelled:
+            if event.rested:  # type: ignore[union-attr]
+                self._add(event.side, event.price_ticks, -event.quantity_lots)  # type: ignore[union-attr]
+        elif kind is OrderReplaced:
+            self._fold_replaced(event)  # type: ignore[arg-type]
+        else:
+            maker_side = 1 - event.taker_side  # type: ignore[union-attr]
+            self._add(maker_side, event.price_ticks, -event.quantity_lots)  # type: ignore[union-attr]
+
+    def _fold_replaced(self, event: OrderReplaced) -> None:
+        self._add(event.side, event.old_price_ticks, -event.old_quantity_lots)
+        if event.kept_priority:
+            self._add(event.side, event.price_ticks, event.quantity_lots)
+
+    def _add(self, side: int, price_ticks: int, lots: int) -> None:
+        levels = self._sides[side]
+        standing = levels.get(price_ticks, 0)
+        before = self._before[side]
+        if price_ticks not in before:
+            before[price_ticks] = standing
+        if standing + lots > 0:
+            levels[price_ticks] = standing + lots
+        elif standing + lots == 0:
+            levels.pop(price_ticks, None)
+        else:
+            raise InvariantViolated(f"{Side(side).name} level {price_ticks} holds too little")
+
+    def take_delta(self) -> DepthDelta | None:
+        """What changed since the last delta, numbered; None if every level is as it was then."""
+        changes = [
+            (side, PriceTicks(price_ticks), QuantityLots(levels.get(price_ticks, 0)))
+            for side, levels, before in zip(SIDES, self._sides, self._before, strict=True)
+            for price_ticks, old_lots in before.items()
+            if levels.get(price_ticks, 0) != old_lots
+        ]
+        for before in self._before:
+            before.clear()
         if not changes:
             return None
         self.update_id += 1
         return DepthDelta(self.update_id, changes)
 
+    def apply(self, events: Sequence[BookEvent]) -> DepthDelta | None:
+        """Fold one record's events and take their delta."""
+        for event in events:
+            if type(event) in MOVES_DEPTH:
+                self.fold(event)
+        return self.take_delta()
+
     def levels(self, levels_max: int) -> tuple[Levels, Levels]:
         """At most `levels_max` bids and asks, best first."""
         bids, asks = self._sides
-        best_bids = [(price, bids[price]) for price in islice(reversed(bids), levels_max)]
-        return cast("Levels", best_bids), cast("Levels", list(islice(asks.items(), levels_max)))
+        best_bids = sorted(bids.items(), reverse=True)[:levels_max]
+        return cast("Levels", best_bids), cast("Levels", sorted(asks.items())[:levels_max])
 
     @property
-    def top(
-        self,
-    ) -> tuple[tuple[PriceTicks, QuantityLots] | None, tuple[PriceTicks, QuantityLots] | None]:
+    def top(self) -> tuple[Top, Top]:
         """The best bid and the best ask, each as price and quantity."""
         bids, asks = self._sides
-        return bids.peekitem(-1) if bids else None, asks.peekitem(0) if asks else None
-
-
-def _differences(event: BookEvent) -> tuple[tuple[Side, PriceTicks, int], ...]:
-    """What an event adds to levels, or takes from them."""
-    match event:
-        case Trade() | SelfTradePrevented():
-            maker_side = SIDES[1 - event.taker_side]
-            return ((maker_side, event.price_ticks, -event.quantity_lots),)
-        case OrderRested():
-            return ((event.side, event.price_ticks, event.quantity_lots),)
-        case OrderCancelled(rested=True):
-            return ((event.side, event.price_ticks, -event.quantity_lots),)
-        case OrderReplaced():
-            left = (event.side, event.old_price_ticks, -event.old_quantity_lots)
-            if not event.kept_priority:
-                return (left,)
-            return (left, (event.side, event.price_ticks, event.quantity_lots))
-        case _:
-            return ()
-
-
-def _set(levels: "SortedDict[int, int]", price_ticks: int, lots: int) -> None:
-    if lots:
-        levels[price_ticks] = lots
-    else:
-        levels.pop(price_ticks, None)
+        best = max(bids.items(), default=None), min(asks.items(), default=None)
+        return cast("tuple[Top, Top]", best)

@@ -128,7 +128,7 @@ class Taker:
             elif special and 0 < resting.expires_at_of[maker] <= now_ns:
                 self.touches -= 1
                 events.append(end_resting(resting, maker, CancelReason.EXPIRED))
-            elif self.budget is not None and self.budget < 0:
+            elif self.budget is not None and self.budget < price_ticks:
                 self.ended = CancelReason.BUDGET_SPENT
             elif special and self._is_own(resting, maker):
                 self._prevent(resting, maker, price_ticks, events)

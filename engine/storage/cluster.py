@@ -18,7 +18,7 @@ from engine.storage.installation import Installation, OsUser, own_user
 ROLE: Final = "outcry"
 DATABASE: Final = "outcry"
 PORT: Final = 5432  # part of the socket's name, no network port
-SOCKET_PATH_BYTES_MAX: Final = 107
+SOCKET_PATH_BYTES_MAX: Final = 103  # Linux takes 107, macOS 103
 
 
 def cluster_major(cluster: Path) -> int | None:
@@ -93,9 +93,16 @@ def write_access_rules(data_folder: Path, user: OsUser) -> None:
     maps = "".join(f'outcry "{name}" {ROLE}\n' for name in names)
     rules = {"pg_hba.conf": "local all all peer map=outcry\n", "pg_ident.conf": maps}
     for name, text in rules.items():
-        path = data_folder / name
-        path.write_text(text, "utf-8")
-        path.chmod(0o644)
+        replace_file(data_folder / name, text.encode(), 0o644)
+
+
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """Put a whole new file in the place of `path`, never writing through a link that is there."""
+    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        os.fchmod(descriptor, mode)
+    os.replace(unfinished, path)
 
 
 async def _run(command: list[str], stdin: bytes, options: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ the engine's user, so that the server's user cannot lead a privileged engine ast
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +27,7 @@ from engine.storage.cluster import (
     cluster_major,
     make_cluster,
     private_socket_folder,
+    replace_file,
     write_access_rules,
 )
 from engine.storage.installation import (
@@ -214,7 +214,11 @@ class EmbeddedPostgres:
 
     def _take_folder(self) -> None:
         folder = self.data_folder
-        folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        self._refuse_blocked_user()
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            self._refuse_blocked_user()  # the parents made now obey our umask
         if (folder / "PG_VERSION").exists():
             raise StorageUnusable(f"{folder} is a PostgreSQL data folder itself: choose another")
         self._folder_lock.acquire()
@@ -224,13 +228,16 @@ class EmbeddedPostgres:
             self._folder_lock.release()
             raise
 
-    def _choose_means(self) -> None:
+    def _refuse_blocked_user(self) -> None:
         us, user = own_user(), server_user(self._cluster)
         if (blocked := blocked_at(self.data_folder, user)) is not None:
             raise StorageUnusable(
                 f"the user {user.name}, who runs PostgreSQL for {us.name}, cannot enter {blocked}:"
                 f" choose another data folder, for instance {default_data_folder()}"
             )
+
+    def _choose_means(self) -> None:
+        us, user = own_user(), server_user(self._cluster)
         if user != us:
             self.notes.append(f"PostgreSQL runs as the user {user.name}, since {us.name} may not")
         installation = find_installation(cluster_major(self._cluster))
@@ -306,7 +313,7 @@ class EmbeddedPostgres:
         """Copy and truncate: the server keeps its open file, and writes only at the end."""
         with suppress(FileNotFoundError):
             if self._log.stat().st_size > self._limits.log_bytes_max:
-                shutil.copyfile(self._log, self._log.with_suffix(".log.1"))
+                replace_file(self._log.with_suffix(".log.1"), self._log.read_bytes(), 0o600)
                 os.truncate(self._log, 0)
 
     def _last_words(self) -> str:

@@ -122,6 +122,11 @@ class MemoryJournalStore:
         index = bisect_left(blocks, sequence, key=lambda block: block.last_sequence)
         return blocks[index] if sequence >= 1 and index < len(blocks) else None
 
+    async def read_head(self) -> Head:
+        """See `JournalStore.read_head`."""
+        await self._checkpoint()
+        return self.journal.head
+
     async def write_snapshot(self, snapshot: Snapshot) -> None:
         """See `JournalStore.write_snapshot`."""
         await self._checkpoint()

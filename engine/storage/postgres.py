@@ -132,6 +132,13 @@ class PostgresJournalStore:
         blocks = [Block(*row) for row in rows]
         return next((block for block in blocks if block.first_sequence <= sequence), None)
 
+    async def read_head(self) -> Head:
+        """See `JournalStore.read_head`. The head's own row, whatever blocks there are."""
+        rows = await self._bridge.run(self._fetch, _HEAD)
+        if not rows:
+            raise JournalCorrupt("the journal has no head")
+        return Head(rows[0]["epoch"], rows[0]["number"], rows[0]["sequence"], rows[0]["digest"])
+
     async def write_snapshot(self, snapshot: Snapshot) -> None:
         """See `JournalStore.write_snapshot`. Needs no lock, so the projector may call it."""
         if len(snapshot.payload) > self._limits.snapshot_bytes_max:

@@ -85,6 +85,12 @@ class Site:
         self._clients.append(client)
         return client
 
+    async def empty(self) -> None:
+        """Wait, not for long, until no connection is left."""
+        with trio.fail_after(2):
+            while self.counts.connections_open:  # noqa: ASYNC110  # a count wakes nobody
+                await trio.sleep(0.001)
+
     async def forget_clients(self) -> None:
         """Close what the test left open."""
         for client in self._clients:
@@ -96,7 +102,7 @@ class Site:
 
 
 class ExampleApp(QuartTrio):
-    """Says hello, echoes, takes its time, feeds until its patience ends, and does not listen."""
+    """Says hello, echoes, is slow, and has feeds that end, do not end, do not listen."""
 
     def __init__(self) -> None:
         super().__init__("example")
@@ -105,6 +111,7 @@ class ExampleApp(QuartTrio):
         self.post("/echo")(self.echo)
         self.get("/slow")(self.slow)
         self.websocket("/feed")(self.feed)
+        self.websocket("/stubborn")(self.stubborn)
         self.websocket("/deaf")(self.deaf)
 
     async def hello(self) -> str:
@@ -120,11 +127,17 @@ class ExampleApp(QuartTrio):
     async def feed(self) -> None:
         await websocket.accept()
         try:
-            with trio.move_on_after(0.05):
+            with trio.move_on_after(0.25):
                 while True:
                     await websocket.send(bytes(1 << 24))  # more than any socket buffers
+                    await trio.lowlevel.checkpoint()
         finally:
             self.feed_ended.set()
+
+    async def stubborn(self) -> None:
+        await websocket.accept()
+        while True:
+            await websocket.send(b"still there?")
 
     async def deaf(self) -> None:
         await websocket.accept()
@@ -176,7 +189,7 @@ async def stock(sites: list[Site]) -> Callable[[trio.Nursery, QuartTrio], Awaita
         config = Config()
         config.bind = ["127.0.0.1:0"]
         config.errorlog = None
-        [url] = await nursery.start(partial(hypercorn.trio.serve, app, config))  # type: ignore[arg-type]
+        [url] = await nursery.start(partial(hypercorn.trio.serve, app, config))
         site = Site()
         sites.append(site)
         site.bind = Bind(port=int(url.rpartition(":")[2]))

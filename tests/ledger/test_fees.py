@@ -97,7 +97,8 @@ def test_impossible_rates_cannot_be_decoded() -> None:
 
 def test_an_empty_schedule_charges_its_default() -> None:
     assert FeeSchedule().rates("vip", ONE) == FeeRates(0, 0)
-    assert FeeSchedule(FeeRates(1, 2)).rates("vip", ONE) == FeeRates(1, 2)
+    schedule = FeeSchedule(FeeRates(1, 2))
+    assert schedule.rates("vip", ONE) is schedule.rates("vip", ONE) is schedule.default
 
 
 def test_the_most_particular_rates_count() -> None:

@@ -325,7 +325,7 @@ class NaiveBook:
             raise No(Reason.INVALID_VALUE)
         impatient = order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
         contradictions = [
-            order.minimum_lots > order.quantity_lots,
+            order.minimum_lots > max(0, order.quantity_lots),
             order.post_only and (market or impatient or order.minimum_lots > 0),
             order.time_in_force is TimeInForce.GTD and deadline <= 0,
             order.time_in_force is not TimeInForce.GTD and deadline != 0,

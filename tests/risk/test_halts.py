@@ -7,7 +7,7 @@ from engine.refusals import Reason
 from engine.risk.halts import Halts, HaltsSnapshot
 from engine.units import AccountId, InstrumentId
 
-ALICE, BOB = AccountId(100), AccountId(101)
+ALICE, BOB = AccountId(100), AccountId(104)  # a set of the two iterates BOB first
 GOLD, OIL = InstrumentId(1), InstrumentId(2)
 
 

@@ -128,6 +128,8 @@ def test_a_market_sell_is_worth_the_reference_price_at_least() -> None:
     assert refusal(sell, INSTRUMENT, limits, NOBODY) == exceeded("max-notional", "quantity_lots")
     at_limit = order(Side.SELL, lots=2, price=50)
     assert refusal(at_limit, INSTRUMENT, limits, NOBODY) is None
+    buy = order(Side.BUY, lots=2, price=50, kind=OrderKind.MARKET)
+    assert refusal(buy, INSTRUMENT, limits, NOBODY) is None
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,11 @@ def test_every_check_has_a_name_of_its_own() -> None:
 
 def test_a_replace_is_measured_by_its_new_total() -> None:
     limits = on_instrument(quantity=7, notional=7 * 10 * 5)
-    for wanted, rule in ((size(8, 1), "max-quantity"), (size(7, 11), "max-notional")):
+    for wanted, rule in (
+        (size(8, 1), "max-quantity"),
+        (size(7, 11), "max-notional"),
+        (size(5, 15), "max-notional"),
+    ):
         refused = replace_refusal(wanted, size(5, 10), INSTRUMENT, limits, NOBODY)
         assert refused == exceeded(rule, "quantity_lots")
     assert replace_refusal(size(7, 10), size(5, 10), INSTRUMENT, limits, NOBODY) is None
@@ -176,6 +182,7 @@ def test_a_replace_is_measured_by_its_new_total() -> None:
 def test_a_replace_adds_only_its_growth_to_the_holdings() -> None:
     standing = Standing(holdings=50, open_buys=50)
     assert replace_refusal(size(5, 11), size(5, 10), INSTRUMENT, on_holdings(100), standing) is None
+    assert replace_refusal(size(6, 10), size(5, 10), INSTRUMENT, on_holdings(110), standing) is None
     refused = replace_refusal(size(6, 9), size(5, 10), INSTRUMENT, on_holdings(100), standing)
     assert refused == exceeded("max-holdings", "quantity_lots")
 

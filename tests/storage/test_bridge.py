@@ -127,7 +127,9 @@ async def test_an_operation_that_refuses_to_end_does_not_hang_the_shutdown() -> 
         async with AsyncioThread(close_s=0.05) as bridge:
             nursery.start_soon(expect_outage, bridge)
             await trio.testing.wait_all_tasks_blocked()
+            closing = trio.current_time()
         release.set()
+        assert trio.current_time() - closing < 1.0
 
 
 async def test_a_closed_bridge_refuses_work_and_leaves_no_thread() -> None:

@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -165,13 +166,16 @@ async def test_the_server_of_a_killed_engine_is_replaced(
         assert await ask(bridge, server.dsn(), "SELECT 1") == 1
 
 
-async def test_lock_files_that_name_a_living_stranger_are_cleared(folder: Path) -> None:
-    lines = (folder / "cluster" / "PG_VERSION").read_text()
-    stale = f"{os.getppid()}\n{folder / 'cluster'}\n1\n5432\n{folder / 'socket'}\n\n{lines}"
+@pytest.mark.parametrize("named", ["stranger", "zombie"])
+async def test_lock_files_that_name_no_server_of_ours_are_cleared(folder: Path, named: str) -> None:
+    zombie = subprocess.Popen(["true"])  # noqa: ASYNC220 - nobody is to wait for it yet
+    number = os.getppid() if named == "stranger" else zombie.pid
+    stale = f"{number}\n{folder / 'cluster'}\n1\n5432\n{folder / 'socket'}\n\n"
     for lock in (folder / "cluster" / "postmaster.pid", folder / "socket" / ".s.PGSQL.5432.lock"):
         lock.write_text(stale)
     async with EmbeddedPostgres(folder, settings=UNSAFE) as server:
         assert sum("stale lock file" in note for note in server.notes) == 2
+    zombie.wait()
 
 
 async def test_a_cluster_of_another_major_version_is_refused_untouched(
@@ -196,6 +200,18 @@ async def test_a_bare_postgresql_folder_is_not_taken_for_ours(strange_folder: Pa
     with pytest.raises(StorageUnusable, match="is a PostgreSQL data folder itself"):
         async with EmbeddedPostgres(strange_folder):
             pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts for another user")
+async def test_a_folder_the_server_s_user_cannot_reach_is_refused_untouched(
+    shared_folder: Path,
+) -> None:
+    private = shared_folder / "private"
+    private.mkdir(mode=0o700)
+    with pytest.raises(StorageUnusable, match=f"cannot enter {private}"):
+        async with EmbeddedPostgres(private / "data"):
+            pass
+    assert os.listdir(private) == []
 
 
 async def test_a_long_path_gets_its_socket_elsewhere(folder: Path, bridge: AsyncioThread) -> None:

@@ -5,8 +5,11 @@ except for what accounts must know of an order that is to be replaced.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from engine.errors import InvariantViolated
 from engine.messages import Refused
@@ -14,6 +17,7 @@ from engine.orderbook.messages import (
     CancelReason,
     OrderCancelled,
     OrderReplaced,
+    OrderRested,
     PlaceOrder,
     SelfTradePrevented,
     Trade,
@@ -23,6 +27,7 @@ from engine.products.exchange.messages import (
     EnterTriggered,
     OrderTriggered,
     PlaceConditional,
+    TradeSettled,
 )
 from engine.units import AccountId, InstrumentId, OrderId, PriceTicks, QuantityLots, Side, TimeNs
 
@@ -38,41 +43,26 @@ class OrderStatus(StrEnum):
     REJECTED = "REJECTED"  # triggered, but the book refused it
 
 
-class Order:
-    """One order as its owner sees it."""
+class Order(msgspec.Struct, gc=False, array_like=True):
+    """One order as its owner sees it.
 
-    __slots__ = (
-        "charged_minor",
-        "ended_because",
-        "filled_lots",
-        "filled_tick_lots",
-        "order_id",
-        "placed_at_ns",
-        "price_ticks",
-        "status",
-        "terms",
-        "total_lots",
-        "updated_at_ns",
-    )
+    Units: `price_ticks` is 0 while a conditional order waits, `total_lots` 0 for a market buy with
+    a budget; `filled_tick_lots` is the sum of price times quantity over fills; `charged_minor` is
+    in what the order receives, `rebate_minor` in what its takers received.
+    """
 
-    def __init__(
-        self,
-        order_id: OrderId,
-        terms: PlaceOrder | PlaceConditional,
-        price_ticks: PriceTicks,
-        now_ns: TimeNs,
-    ) -> None:
-        self.order_id = order_id
-        self.terms = terms
-        self.price_ticks = price_ticks  # 0 while a conditional order waits
-        self.total_lots = terms.quantity_lots  # 0 for a market buy with a budget
-        self.filled_lots = 0
-        self.filled_tick_lots = 0  # sum of price x quantity over fills
-        self.charged_minor = 0  # fees, in what the order receives
-        self.status = OrderStatus.OPEN
-        self.ended_because = ""
-        self.placed_at_ns = now_ns
-        self.updated_at_ns = now_ns
+    order_id: OrderId
+    terms: PlaceOrder | PlaceConditional
+    price_ticks: PriceTicks
+    total_lots: QuantityLots
+    placed_at_ns: TimeNs
+    updated_at_ns: TimeNs
+    filled_lots: int = 0
+    filled_tick_lots: int = 0
+    charged_minor: int = 0
+    rebate_minor: int = 0
+    status: OrderStatus = OrderStatus.OPEN
+    ended_because: str = ""
 
     @property
     def account_id(self) -> AccountId:
@@ -95,6 +85,16 @@ class Order:
         return QuantityLots(max(0, self.total_lots - self.filled_lots))
 
 
+class OrdersSnapshot(msgspec.Struct, frozen=True, array_like=True):
+    """Every open order, oldest first, and the recently closed, in the order in which they ended.
+
+    Refers to the live orders: to be encoded at once.
+    """
+
+    open: list[Order]
+    closed: list[Order]
+
+
 class Recorded(Protocol):
     """The part of a journal record that a fold of orders reads."""
 
@@ -108,9 +108,6 @@ class Recorded(Protocol):
     def events(self) -> Any: ...
 
 
-_PLACING: Final = frozenset((PlaceOrder, PlaceConditional, EnterTriggered))
-
-
 class Orders:
     """Orders by id and by account. Look up: `get`, `open_of`. Fold: `apply`."""
 
@@ -119,6 +116,16 @@ class Orders:
         self._open_by_account: dict[AccountId, dict[OrderId, Order]] = {}
         self._closed: OrderedDict[OrderId, Order] = OrderedDict()
         self._closed_max = closed_max
+        self._traded: tuple[Order, Order]  # maker and taker of the last trade folded
+        self._folds: dict[type, Callable[[Any, TimeNs], None]] = {
+            Trade: self._apply_trade,
+            TradeSettled: self._apply_settled,
+            OrderCancelled: self._apply_cancelled,
+            OrderReplaced: self._apply_replaced,
+            SelfTradePrevented: self._apply_prevented,
+            OrderTriggered: self._apply_triggered,
+            ConditionalPlaced: self._apply_waiting,
+        }
 
     def __repr__(self) -> str:
         return f"<Orders: {len(self._open)} open, {len(self._closed)} recently closed>"
@@ -141,72 +148,61 @@ class Orders:
         return len(self._open)
 
     def apply(self, record: Recorded) -> None:
-        """Fold one record; those of other desks change nothing."""
-        command = record.command
-        now_ns = TimeNs(record.now_ns)
-        if type(command) in _PLACING:
-            self._apply_placing(record, now_ns)
-        else:
-            for event in record.events:
-                self._apply_event(event, now_ns)
+        """Fold one record of an instrument's desk."""
+        command, events, now_ns = record.command, record.events, TimeNs(record.now_ns)
+        kind = type(command)
+        if kind is PlaceOrder:
+            last = events[-1]
+            if type(last) is Refused:
+                return
+            self._open_new(OrderId(record.sequence), command, command.price_ticks, now_ns)
+            if type(last) is OrderRested and len(events) == 2:
+                return  # reserved and rested: nothing else happened, and that is the usual case
+        elif kind is PlaceConditional:
+            if type(events[-1]) is Refused:
+                return
+            self._open_new(OrderId(record.sequence), command, PriceTicks(0), now_ns)
+        elif kind is EnterTriggered and not self._apply_entry(command, events[-1], now_ns):
+            return
+        for event in events:
+            apply_event = self._folds.get(type(event))
+            if apply_event is not None:
+                apply_event(event, now_ns)
 
-    def _apply_placing(self, record: Recorded, now_ns: TimeNs) -> None:
-        command, events = record.command, record.events
-        if type(command) is EnterTriggered:
-            self._apply_triggered(command, events, now_ns)
-            return
-        if type(events[-1]) is Refused:
-            return
-        order_id = OrderId(record.sequence)
-        price = command.price_ticks if type(command) is PlaceOrder else PriceTicks(0)
-        order = Order(order_id, command, price, now_ns)
+    def _open_new(
+        self,
+        order_id: OrderId,
+        terms: PlaceOrder | PlaceConditional,
+        price_ticks: PriceTicks,
+        now_ns: TimeNs,
+    ) -> None:
+        order = Order(order_id, terms, price_ticks, terms.quantity_lots, now_ns, now_ns)
         self._open[order_id] = order
-        of_account = self._open_by_account.get(command.account_id)
+        of_account = self._open_by_account.get(terms.account_id)
         if of_account is None:
-            of_account = self._open_by_account[command.account_id] = {}
+            of_account = self._open_by_account[terms.account_id] = {}
         of_account[order_id] = order
-        # A reservation and a rest: nothing else happened, and that is the usual case.
-        if len(events) > 2 or type(command) is not PlaceOrder:
-            for event in events:
-                self._apply_event(event, now_ns)
 
-    def _apply_triggered(self, command: EnterTriggered, events: Any, now_ns: TimeNs) -> None:
+    def _apply_entry(self, command: EnterTriggered, last: Any, now_ns: TimeNs) -> bool:
+        """A triggered order reached the book; whether its events concern an open order."""
         order = self._open.get(command.order_id)
         if order is None:
-            return  # cancelled between trigger and arrival
-        if type(events[-1]) is Refused:
-            self._close(order, OrderStatus.REJECTED, events[-1].reason, now_ns)
-            return
+            return False  # cancelled between trigger and arrival
+        if type(last) is Refused:
+            self._close(order, OrderStatus.REJECTED, last.reason, now_ns)
+            return False
         order.status = OrderStatus.OPEN
         order.price_ticks = command.order.price_ticks
-        for event in events:
-            self._apply_event(event, now_ns)
+        return True
 
-    def _apply_event(self, event: Any, now_ns: TimeNs) -> None:
-        kind = type(event)
-        if kind is Trade:
-            lots, tick_lots = event.quantity_lots, event.price_ticks * event.quantity_lots
-            self._fill(event.maker_order_id, lots, tick_lots, now_ns)
-            self._fill(event.taker_order_id, lots, tick_lots, now_ns)
-        elif kind is OrderCancelled:
-            order = self._open.get(event.order_id)
-            if order is not None and event.reason != CancelReason.OTHER_LEG:
-                self._cancel(order, event, now_ns)
-        elif kind is OrderReplaced:
-            order = self._open[event.order_id]
-            order.price_ticks = event.price_ticks
-            order.total_lots = event.total_lots
-            order.updated_at_ns = now_ns
-        elif kind is SelfTradePrevented:
-            for order_id in (event.maker_order_id, event.taker_order_id):
-                self._lessen(order_id, event.quantity_lots, now_ns)
-        elif kind is OrderTriggered:
-            self._open[event.order_id].status = OrderStatus.TRIGGERED
-            self._open[event.order_id].updated_at_ns = now_ns
-        elif kind is ConditionalPlaced:
-            self._open[event.order_id].status = OrderStatus.WAITING
+    def _apply_trade(self, event: Trade, now_ns: TimeNs) -> None:
+        lots, tick_lots = event.quantity_lots, event.price_ticks * event.quantity_lots
+        self._traded = (
+            self._fill(event.maker_order_id, lots, tick_lots, now_ns),
+            self._fill(event.taker_order_id, lots, tick_lots, now_ns),
+        )
 
-    def _fill(self, order_id: OrderId, lots: int, tick_lots: int, now_ns: TimeNs) -> None:
+    def _fill(self, order_id: OrderId, lots: int, tick_lots: int, now_ns: TimeNs) -> Order:
         order = self._open.get(order_id)
         if order is None:
             raise InvariantViolated(f"order {order_id} filled, but it is not open")
@@ -215,6 +211,34 @@ class Orders:
         order.updated_at_ns = now_ns
         if order.filled_lots == order.total_lots:
             self._close(order, OrderStatus.FILLED, "", now_ns)
+        return order
+
+    def _apply_settled(self, event: TradeSettled, _now_ns: TimeNs) -> None:
+        """The fees of the trade just before."""
+        maker, taker = self._traded
+        taker.charged_minor += event.taker_fee_minor
+        if event.maker_fee_minor >= 0:
+            maker.charged_minor += event.maker_fee_minor
+        else:
+            maker.rebate_minor -= event.maker_fee_minor
+
+    def _apply_replaced(self, event: OrderReplaced, now_ns: TimeNs) -> None:
+        order = self._open[event.order_id]
+        order.price_ticks = event.price_ticks
+        order.total_lots = event.total_lots
+        order.updated_at_ns = now_ns
+
+    def _apply_prevented(self, event: SelfTradePrevented, now_ns: TimeNs) -> None:
+        for order_id in (event.maker_order_id, event.taker_order_id):
+            self._lessen(order_id, event.quantity_lots, now_ns)
+
+    def _apply_triggered(self, event: OrderTriggered, now_ns: TimeNs) -> None:
+        order = self._open[event.order_id]
+        order.status = OrderStatus.TRIGGERED
+        order.updated_at_ns = now_ns
+
+    def _apply_waiting(self, event: ConditionalPlaced, _now_ns: TimeNs) -> None:
+        self._open[event.order_id].status = OrderStatus.WAITING
 
     def _lessen(self, order_id: OrderId, lots: QuantityLots, now_ns: TimeNs) -> None:
         order = self._open.get(order_id)
@@ -225,7 +249,10 @@ class Orders:
         if order.filled_lots >= order.total_lots:
             self._close(order, OrderStatus.CANCELLED, CancelReason.SELF_TRADE, now_ns)
 
-    def _cancel(self, order: Order, event: OrderCancelled, now_ns: TimeNs) -> None:
+    def _apply_cancelled(self, event: OrderCancelled, now_ns: TimeNs) -> None:
+        order = self._open.get(event.order_id)
+        if order is None or event.reason == CancelReason.OTHER_LEG:
+            return
         spent = event.reason == CancelReason.BUDGET_SPENT and order.filled_lots > 0
         status = OrderStatus.FILLED if spent else OrderStatus.CANCELLED
         self._close(order, status, event.reason, now_ns)
@@ -239,3 +266,19 @@ class Orders:
         self._closed[order.order_id] = order
         if len(self._closed) > self._closed_max:
             self._closed.popitem(last=False)
+
+    def snapshot(self, closed_max: int) -> OrdersSnapshot:
+        """Everything known, of closed orders the newest `closed_max`. O(orders)."""
+        closed = list(self._closed.values())
+        return OrdersSnapshot(list(self._open.values()), closed[max(0, len(closed) - closed_max) :])
+
+    @classmethod
+    def restore(cls, snapshot: OrdersSnapshot, closed_max: int) -> "Orders":
+        """The orders that gave this snapshot, of the closed ones at most `closed_max`."""
+        orders = cls(closed_max)
+        for order in snapshot.open:
+            orders._open[order.order_id] = order
+            orders._open_by_account.setdefault(order.account_id, {})[order.order_id] = order
+        recent = snapshot.closed[max(0, len(snapshot.closed) - closed_max) :]
+        orders._closed.update((order.order_id, order) for order in recent)
+        return orders

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from engine.errors import InvariantViolated
 from engine.ledger.fees import RateMeter
 from engine.ledger.messages import Entry, EntryPurpose
@@ -12,40 +14,20 @@ from engine.products.exchange.messages import TradeSettled
 from engine.units import AccountId, AmountMinor, AssetId, PriceTicks, Side
 
 
-class OrderTerms:
+class OrderTerms(msgspec.Struct, gc=False):
     """What the desk remembers of an open order beside its place in the book.
 
     Invariant: `held_minor` is what the order's group holds; fee rates were pinned at acceptance.
     """
 
-    __slots__ = (
-        "account_id",
-        "fee_meter",
-        "held_minor",
-        "maker_ppm",
-        "price_ticks",
-        "rebate_meter",
-        "side",
-        "taker_ppm",
-    )
-
-    def __init__(
-        self,
-        account_id: AccountId,
-        side: Side,
-        price_ticks: PriceTicks,
-        held_minor: AmountMinor,
-        maker_ppm: int,
-        taker_ppm: int,
-    ) -> None:
-        self.account_id = account_id
-        self.side = side
-        self.price_ticks = price_ticks
-        self.held_minor = held_minor
-        self.maker_ppm = maker_ppm
-        self.taker_ppm = taker_ppm
-        self.fee_meter: RateMeter | None = None
-        self.rebate_meter: RateMeter | None = None
+    account_id: AccountId
+    side: Side
+    price_ticks: PriceTicks
+    held_minor: AmountMinor
+    maker_ppm: int
+    taker_ppm: int
+    fee_meter: RateMeter | None = None
+    rebate_meter: RateMeter | None = None
 
     def fee(self, received_minor: int, rate_ppm: int) -> int:
         """The fee of one more fill, so that all fills together pay the fee of the whole."""

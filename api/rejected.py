@@ -1,0 +1,57 @@
+"""Ends a request with a problem: raised anywhere below a route, answered by the app."""
+
+from typing import Final
+
+import msgspec
+
+from api.problems import HTTP_CODES, Problem, of_refusal
+from engine.messages import Refused
+from engine.refusals import Reason
+
+#: What a request calls the parts that the engine knows under other names.
+_FIELDS: Final = {
+    "account_id": "account",
+    "budget_minor": "budget",
+    "instrument_id": "instrument",
+    "minimum_lots": "minimum_quantity",
+    "price_ticks": "price",
+    "quantity_lots": "quantity",
+}
+
+
+class Rejected(Exception):
+    """This request is answered with `problem`, and with nothing else."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+
+
+def invalid(field: str, message: str, code: str = "INVALID_FIELD") -> Rejected:
+    """A part of the request is no good in itself; nothing was submitted."""
+    return Rejected(Problem(400, code, message, field))
+
+
+def unknown(reason: Reason, field: str) -> Rejected:
+    """The request names something that does not exist; nothing was submitted.
+
+    >>> unknown(Reason.UNKNOWN_ASSET, "asset").problem.status
+    404
+    """
+    return Rejected(of_refusal(Refused(reason, field)))
+
+
+def forbidden(message: str) -> Rejected:
+    """The key may not do this; nothing was submitted."""
+    return Rejected(Problem(403, HTTP_CODES[403], message))
+
+
+def refused(refusal: Refused) -> Rejected:
+    """A recorded refusal, in the words of the request.
+
+    >>> refused(Refused(Reason.PRICE_NOT_POSITIVE, "price_ticks")).problem.field
+    'price'
+    """
+    problem = of_refusal(refusal)
+    field = _FIELDS.get(problem.field, problem.field)
+    return Rejected(msgspec.structs.replace(problem, field=field))
