@@ -90,6 +90,10 @@ class InstrumentText(msgspec.Struct, frozen=True):
         """A quantity as text."""
         return format_multiple(lots, self.instrument.lot_size)
 
+    def quote_amount(self, minor: int) -> str:
+        """An amount of the quote asset as text."""
+        return format_minor(minor, self.quote.scale)
+
     def notional(self, tick_lots: int) -> str:
         """A sum of prices times quantities, exactly, in the quote asset."""
         return format_minor(tick_lots * self.instrument.tick_lot_minor, self.quote.scale)

@@ -5,9 +5,8 @@ that account's client order ids; commands of administration have their admin key
 """
 
 import re
-from functools import cache
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from quart import Response, g, request
@@ -91,7 +90,7 @@ class Edge:
         return await self.submit(command, -caller.key_id, sent_key())
 
 
-async def body(form: type[Form]) -> Form:
+async def body(form: "msgspec.json.Decoder[Form]") -> Form:
     """The request's JSON body.
 
     Raises: Rejected for another media type, msgspec.DecodeError for JSON that does not fit.
@@ -99,8 +98,7 @@ async def body(form: type[Form]) -> Form:
     if request.mimetype != "application/json":
         message = "Send JSON, with the header `Content-Type: application/json`."
         raise Rejected(of_status(415, message))
-    decoded: Form = _decoder(form).decode(await request.get_data(as_text=False))
-    return decoded
+    return form.decode(await request.get_data(as_text=False))
 
 
 def query(form: type[Form]) -> Form:
@@ -147,11 +145,7 @@ def answer(content: Any, status: int = 200) -> Response:
 async def _body_digest() -> int:
     """What tells one body from another: method, path and body exactly as sent."""
     path = request.path.encode() + b"?" + request.query_string
-    sent = await request.get_data(as_text=False)
     head = request.method.encode() + b" " + path + b"\n"
-    return int.from_bytes(blake2b(head + sent, digest_size=8).digest(), "big")
-
-
-@cache
-def _decoder(form: type[Any]) -> "msgspec.json.Decoder[Any]":
-    return msgspec.json.Decoder(form)
+    digest = blake2b(head, digest_size=8)
+    digest.update(cast("bytes", await request.get_data(as_text=False)))
+    return int.from_bytes(digest.digest(), "big")

@@ -248,6 +248,10 @@ class Answers:
         """Answers a body that does not decode."""
         return self.answer(of_undecodable(error))
 
+    async def on_no_text(self, _: UnicodeDecodeError) -> Response:
+        """Answers JSON that is not UTF-8; the decoder has no error of its own for it."""
+        return self.answer(Problem(400, "MALFORMED_JSON", "JSON must be UTF-8."))
+
     async def on_too_deep(self, _: RecursionError) -> Response:
         """Answers JSON nested deeper than the decoder goes."""
         log.warning("request %s: nested too deeply", request_id())
@@ -275,6 +279,7 @@ def install(app: QuartTrio, clock: Clock) -> Answers:
     app.register_error_handler(HTTPException, answers.on_http)
     app.register_error_handler(errors.EngineError, answers.on_fault)
     app.register_error_handler(msgspec.DecodeError, answers.on_undecodable)
+    app.register_error_handler(UnicodeDecodeError, answers.on_no_text)
     app.register_error_handler(RecursionError, answers.on_too_deep)
     app.register_error_handler(Exception, answers.on_exception)
     app.after_request(_stamp)

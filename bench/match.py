@@ -7,6 +7,7 @@ decoded beforehand, and each repeat starts from an empty book.
 import gc
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,7 @@ from typing import Final, TypeVar
 
 from bench.textbook import TextbookBook, TextbookTrade
 from bench.workloads import book_sha256, mixed, read, resting, tape_sha256
-from engine.orderbook.book import CANCEL, PLACE, REPLACE, Book, Operation
+from engine.orderbook.book import PLACE, REPLACE, Book, Operation
 from engine.orderbook.instrument import Instrument
 from engine.orderbook.matching import OrderBook
 from engine.orderbook.messages import (
@@ -75,18 +76,28 @@ def run(workload: Path, repeats: int = 3) -> dict[str, object]:
 def scaling_report(
     resting_counts: Iterable[int] = (1_000, 100_000, 1_000_000), count: int = 100_000
 ) -> dict[str, object]:
-    """Nanoseconds per operation of a stationary flow over books of several sizes."""
-    costs: dict[str, object] = {}
+    """Nanoseconds per operation of one stationary flow over books of several sizes.
+
+    The baseline is there to tell the book's own growth from that of the processor's cache misses,
+    which every book pays once its orders no longer fit.
+    """
+    ours: dict[str, int] = {}
+    baseline: dict[str, int] = {}
     for resting_count in resting_counts:
-        book = Book()
-        book.run(resting(resting_count, seed=1), [])
+        standing = resting(resting_count, seed=1)
         operations = mixed(count, seed=1, resting_count=resting_count)
-        with _Quiet():
-            seconds, refused = _timed(lambda: book.run(operations, []))  # noqa: B023
-        if refused:
-            raise ValueError(f"the book refused {refused[0]}")
-        costs[str(resting_count)] = round(seconds / count * 1e9)
-    return {"operations": count, "ns_per_operation_by_resting_orders": costs}
+        book, textbook = Book(), TextbookBook()
+        for target, costs in ((book, ours), (textbook, baseline)):
+            run_all = partial(book.run, trades=[]) if target is book else textbook.run
+            run_all(standing)
+            with _Quiet():
+                seconds, _ = _timed(partial(run_all, operations))
+            costs[str(resting_count)] = round(seconds / count * 1e9)
+    return {
+        "operations": count,
+        "ns_per_operation_by_resting_orders": ours,
+        "baseline_ns_per_operation_by_resting_orders": baseline,
+    }
 
 
 class _Quiet:
@@ -111,7 +122,7 @@ def _report(operations: list[Operation], repeats: int) -> dict[str, object]:
             spent["baseline"].append(seconds)
             seconds, (machine, events) = _timed(lambda: _run_machine(commands))
             spent["machine"].append(seconds)
-    if refused or _flat(textbook_trades) != tape or _trades_of(events) != tape:
+    if refused or tape_of(textbook_trades) != tape or _trades_of(events) != tape:
         raise ValueError("the implementations disagree about this workload")
     book_digest = book_sha256(_standing(book))
     if machine.digest() != book_digest or book_sha256(textbook.resting()) != book_digest:
@@ -158,16 +169,8 @@ def _run_ours(operations: list[Operation]) -> tuple[Book, list[int], list[Operat
 
 
 def _run_textbook(operations: list[Operation]) -> tuple[TextbookBook, list[TextbookTrade]]:
-    book, trades = TextbookBook(), list[TextbookTrade]()
-    place, cancel, replace, keep = book.place, book.cancel, book.replace, trades.extend
-    for kind, side, order_id, price, quantity in operations:
-        if kind == PLACE:
-            keep(place(side, order_id, price, quantity))
-        elif kind == CANCEL:
-            cancel(order_id)
-        else:
-            keep(replace(side, order_id, price, quantity))
-    return book, trades
+    book = TextbookBook()
+    return book, book.run(operations)
 
 
 def _run_machine(
@@ -240,12 +243,13 @@ def _place(account_id: AccountId, side: int, price: int, quantity: int) -> Place
     )
 
 
-def _flat(trades: list[TextbookTrade]) -> list[int]:
+def tape_of(trades: list[TextbookTrade]) -> list[int]:
+    """Trades as a flat tape."""
     return [number for trade in trades for number in trade]
 
 
 def _trades_of(events: list[list[BookEvent]]) -> list[int]:
-    flat = []
+    flat: list[int] = []
     for event in chain.from_iterable(events):
         if isinstance(event, Trade):
             flat += [event.maker_order_id, event.taker_order_id]

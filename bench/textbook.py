@@ -5,12 +5,13 @@ design: nothing here grows with the number of resting orders, and nothing is slo
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
 BUY = 0
+PLACE, CANCEL = 0, 1
 
 
 class TextbookTrade(NamedTuple):
@@ -78,6 +79,19 @@ class TextbookBook:
         """Cancel and place under the same id, at the back of the queue."""
         self.cancel(order_id)
         return self.place(side, order_id, price, quantity)
+
+    def run(self, operations: Iterable[tuple[int, int, int, int, int]]) -> list[TextbookTrade]:
+        """Perform operations (kind, side, id, price, quantity) call by call."""
+        trades: list[TextbookTrade] = []
+        place, cancel, replace, keep = self.place, self.cancel, self.replace, trades.extend
+        for kind, side, order_id, price, quantity in operations:
+            if kind == PLACE:
+                keep(place(side, order_id, price, quantity))
+            elif kind == CANCEL:
+                cancel(order_id)
+            else:
+                keep(replace(side, order_id, price, quantity))
+        return trades
 
     def standing(self, order_id: int) -> tuple[int, int, int]:
         """Side, price and open quantity of a resting order."""

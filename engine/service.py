@@ -92,11 +92,16 @@ class Service:
                 envelopes.append(one)
         if envelopes:
             self._engine.line.tell(envelopes)
-        return [await self._answer_or_error(one) for one in admitted]
+        answers: list[Record | Exception] = []
+        for one in admitted:
+            ticket = one.ticket if type(one) is Envelope else None
+            if ticket is not None and ticket.record is not None:
+                answers.append(ticket.record)  # settled while we waited for one before it
+            else:
+                answers.append(await self._answer_or_error(one))
+        return answers
 
     async def _answer_or_error(self, admitted: Any) -> Record | Exception:
-        if type(admitted) is Envelope and admitted.ticket.record is not None:  # type: ignore[union-attr]
-            return admitted.record  # type: ignore[return-value]
         if isinstance(admitted, Exception):
             return admitted
         try:

@@ -12,12 +12,12 @@ AccountId = NewType("AccountId", int)
 AssetId = NewType("AssetId", int)
 InstrumentId = NewType("InstrumentId", int)
 #: A desk is named by its instrument's id, or by one of the ids at or below zero further down.
-DeskId = NewType("DeskId", int)
-#: A reservation group is named by the sequence of the command that opened it.
-GroupId = NewType("GroupId", int)
-#: An order is named by the sequence of the command that placed it, and is its own group.
-OrderId: TypeAlias = GroupId
+DeskId: TypeAlias = InstrumentId
 Sequence = NewType("Sequence", int)
+#: A reservation group is named by the sequence of the command that opened it.
+GroupId: TypeAlias = Sequence
+#: An order is named by the sequence of the command that placed it, and is its own group.
+OrderId: TypeAlias = Sequence
 
 PriceTicks = NewType("PriceTicks", int)
 QuantityLots = NewType("QuantityLots", int)

@@ -7,6 +7,7 @@ from engine.accounts.messages import (
     AccountOpened,
     ApiKey,
     AssetCreated,
+    ChangeRules,
     CreateAsset,
     CreateInstrument,
     CreateKey,
@@ -23,6 +24,7 @@ from engine.accounts.messages import (
     OwnerCreated,
     RevokeKey,
     Role,
+    RulesChanged,
     SetFees,
     SetHalt,
     SetLimits,
@@ -77,6 +79,8 @@ def _event(rules: Rules, command: Any) -> Message:
             if account_id not in rules.directory.accounts:
                 return Refused(Reason.UNKNOWN_ACCOUNT, "account")
             return TierSet(account_id, tier)
+        case ChangeRules(rules_version):
+            return RulesChanged(rules_version)
         case _:
             raise InvariantViolated(f"accounts cannot decide {command}")
 

@@ -6,6 +6,7 @@ sequence; what loosens counts from its release.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from engine.accounts import administration
@@ -25,7 +26,7 @@ from engine.ledger.messages import Entry, EntryPurpose
 from engine.ledger.system_accounts import CLEARING
 from engine.messages import Refused
 from engine.orderbook.instrument import Instrument
-from engine.orderbook.messages import CancelReason, PlaceOrder, ReplaceOrder
+from engine.orderbook.messages import CancelReason, OrderKind, PlaceOrder, ReplaceOrder
 from engine.products.decision import Decision
 from engine.products.exchange.holds import (
     additional_for_replace,
@@ -35,13 +36,16 @@ from engine.products.exchange.holds import (
 )
 from engine.products.exchange.messages import (
     CancelChunk,
+    Leg,
     PlaceConditional,
     ReportChunks,
     Reserved,
+    TriggerWhen,
 )
 from engine.products.exchange.orders import Orders
 from engine.products.withdrawals.messages import RequestWithdrawal
 from engine.refusals import Reason
+from engine.risk.checks import OrderSize, replace_refusal
 from engine.risk.checks import refusal as limit_refusal
 from engine.units import (
     INT64_MAX,
@@ -50,10 +54,14 @@ from engine.units import (
     AssetId,
     InstrumentId,
     OrderId,
+    PriceTicks,
     QuantityLots,
     Sequence,
     TimeNs,
 )
+
+#: Stands in for the legs of a conditional order that has none; its desk refuses it.
+_NO_LEG = Leg(TriggerWhen.AT_ONCE, PriceTicks(0), OrderKind.LIMIT, PriceTicks(0))
 
 
 class AccountsDesk:
@@ -130,9 +138,7 @@ class AccountsDesk:
     def _beyond_limits(
         self, order: PlaceOrder | PlaceConditional, instrument: Instrument
     ) -> Refused | None:
-        exposure = InFlightExposure(
-            order.account_id, self._ledger, self._orders, self._set_aside, self.rules.directory
-        )
+        exposure = self._exposure(order.account_id)
         plain = _as_plain(order)
         for limits in self.rules.limits[order.account_id]:
             refused = limit_refusal(plain, instrument, limits, exposure)
@@ -154,6 +160,9 @@ class AccountsDesk:
         if found is None or found[0].account_id != account_id:
             return Refused(Reason.UNKNOWN_ORDER, "order_id")
         old, old_total, filled, held = found
+        refused = self._replace_beyond_limits(command, old, old_total, instrument)
+        if refused is not None:
+            return refused
         more = additional_for_replace(
             old.side,
             command.price_ticks,
@@ -168,6 +177,27 @@ class AccountsDesk:
         asset_id = pays_with(old.side, instrument)
         refused = self._take(sequence, account_id, asset_id, more)
         return refused or Reserved(account_id, asset_id, more)
+
+    def _replace_beyond_limits(
+        self,
+        command: ReplaceOrder,
+        old: PlaceOrder | PlaceConditional,
+        old_total: QuantityLots,
+        instrument: Instrument,
+    ) -> Refused | None:
+        exposure = self._exposure(command.account_id)
+        wanted = OrderSize(old.side, command.price_ticks, command.quantity_lots)
+        resting = OrderSize(old.side, _as_plain(old).price_ticks, old_total)
+        for limits in self.rules.limits.get(command.account_id, ()):
+            refused = replace_refusal(wanted, resting, instrument, limits, exposure)
+            if refused is not None:
+                return refused
+        return None
+
+    def _exposure(self, account_id: AccountId) -> InFlightExposure:
+        return InFlightExposure(
+            account_id, self._ledger, self._orders, self._set_aside, self.rules.directory
+        )
 
     def _terms_to_replace(
         self, order_id: OrderId
@@ -232,9 +262,9 @@ class AccountsDesk:
 
     def apply(self, sequence: Sequence, command: Any, decision: Any) -> None:
         """Take a decision of this desk into its own state, at once; debits are set aside."""
-        if type(command) is Transfer and decision.entries:
-            key = balance_key(command.account_id, command.asset_id)
-            self._set_aside.add(sequence, key, command.amount_minor)
+        for entry in decision.entries:
+            key = balance_key(entry.debit_account_id, entry.asset_id)
+            self._set_aside.add(sequence, key, entry.amount_minor)
         for event in decision.events:
             if type(event) is CancelAllStarted and event.instruments:
                 self._cancel_alls[sequence] = (event.instruments, 0)
@@ -253,6 +283,24 @@ class AccountsDesk:
             else:
                 self.rules.apply(event)
 
+    def cancel_alls(self) -> list[tuple[int, int, int]]:
+        """Cancel-alls under way: header, open instruments, orders cancelled so far."""
+        return [(header, *counts) for header, counts in sorted(self._cancel_alls.items())]
+
+    @classmethod
+    def restore(
+        cls,
+        ledger: Ledger,
+        orders: Orders,
+        rules: Rules,
+        cancel_alls: Iterable[tuple[int, int, int]],
+    ) -> "AccountsDesk":
+        """The desk of a state in which nothing is in flight."""
+        desk = cls(ledger, orders)
+        desk.rules = rules
+        desk._cancel_alls = {header: (left, done) for header, left, done in cancel_alls}
+        return desk
+
     def _apply_advance(self, event: CancelAllAdvanced) -> None:
         if event.open_instruments:
             self._cancel_alls[event.header_sequence] = (
@@ -265,9 +313,7 @@ class AccountsDesk:
     def _deposit(self, command: Deposit) -> Decision:
         refused = self._bad_money(command.account_id, command.asset_id, command.amount_minor)
         if refused is None:
-            balance = self._ledger.balance(command.account_id, command.asset_id)
-            if balance is not None and balance.credits_minor + command.amount_minor > INT64_MAX:
-                refused = Refused(Reason.AMOUNT_OVERFLOW, "amount")
+            refused = self._beyond_supply(command)
         if refused is not None:
             return Decision((refused,))
         entry = Entry(
@@ -300,6 +346,15 @@ class AccountsDesk:
             EntryPurpose.TRANSFER,
         )
         return Decision((MoneyMoved(),), (entry,))
+
+    def _beyond_supply(self, deposit: Deposit) -> Refused | None:
+        """Keep all there is of an asset within 64 bits, and so every balance of it."""
+        key = balance_key(CLEARING, deposit.asset_id)
+        supply = self._set_aside.amount_minor(key)
+        supply -= self._ledger.available_minor(CLEARING, deposit.asset_id)
+        if supply + deposit.amount_minor > INT64_MAX:
+            return Refused(Reason.AMOUNT_OVERFLOW, "amount")
+        return None
 
     def _bad_money(
         self, account_id: AccountId, asset_id: AssetId, amount_minor: AmountMinor
@@ -350,7 +405,7 @@ def _as_plain(order: PlaceOrder | PlaceConditional) -> PlaceOrder:
     """The plain order whose limits a conditional order must keep: its dearest leg."""
     if isinstance(order, PlaceOrder):
         return order
-    leg = max(order.legs, key=lambda leg: leg.price_ticks)
+    leg = max(order.legs, key=lambda leg: leg.price_ticks, default=_NO_LEG)
     return PlaceOrder(
         order.account_id,
         order.instrument_id,

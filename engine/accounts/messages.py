@@ -176,6 +176,12 @@ class CancelAll(Message, frozen=True, tag="cancel-all"):
     instrument_id: InstrumentId = InstrumentId(0)
 
 
+class ChangeRules(Message, frozen=True, tag="change-rules"):
+    """Decide by other rules from here on: the first command of a release that has them."""
+
+    rules_version: int
+
+
 class AssetCreated(Message, frozen=True, tag="asset-created"):
     """The asset exists."""
 
@@ -244,6 +250,12 @@ class TierSet(Message, frozen=True, tag="tier-set"):
     tier: str
 
 
+class RulesChanged(Message, frozen=True, tag="rules-changed"):
+    """From the next record on, desks decide by this version of the rules."""
+
+    rules_version: int
+
+
 class MoneyMoved(Message, frozen=True, tag="money-moved"):
     """The record's entries are the deposit or transfer its command asked for."""
 
@@ -277,6 +289,7 @@ AccountsCommand = (
     | Transfer
     | CancelAll
     | ReportChunks
+    | ChangeRules
 )
 AccountsEvent = (
     AssetCreated
@@ -292,4 +305,5 @@ AccountsEvent = (
     | MoneyMoved
     | CancelAllStarted
     | CancelAllAdvanced
+    | RulesChanged
 )

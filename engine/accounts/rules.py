@@ -1,13 +1,28 @@
 """The accounts desk's own state: reference data, halts, limits and fees, changed by its events."""
 
-from typing import Any
+from typing import Any, Final
 
-from engine.accounts.directory import Directory
-from engine.accounts.messages import FeesSet, HaltScope, HaltSet, LimitsSet
-from engine.ledger.fees import FeeSchedule
-from engine.risk.halts import Halts
+import msgspec
+
+from engine.accounts.directory import Directory, DirectorySnapshot
+from engine.accounts.messages import FeesSet, HaltScope, HaltSet, LimitsSet, RulesChanged
+from engine.ledger.fees import FeeRow, FeeSchedule
+from engine.risk.halts import Halts, HaltsSnapshot
 from engine.risk.limits import AccountLimits
 from engine.units import AccountId, InstrumentId
+
+#: What a journal begins with; every other version is recorded in it.
+FIRST_RULES_VERSION: Final = 1
+
+
+class RulesSnapshot(msgspec.Struct, frozen=True, array_like=True):
+    """Everything accounts decides by."""
+
+    directory: DirectorySnapshot
+    halts: HaltsSnapshot
+    limits: list[tuple[AccountId, tuple[AccountLimits, ...]]]
+    fees: list[FeeRow]
+    version: int
 
 
 class Rules:
@@ -23,6 +38,8 @@ class Rules:
         # the limits in force, and before their release also those they replace
         self.limits: dict[AccountId, tuple[AccountLimits, ...]] = {}
         self.fees = FeeSchedule()
+        #: By which version of the rules the next record is decided.
+        self.version = FIRST_RULES_VERSION
 
     def __repr__(self) -> str:
         return f"<Rules {self.directory!r} {self.halts!r}>"
@@ -40,6 +57,9 @@ class Rules:
                 return len(self.limits[account_id]) > 1
             case FeesSet(tier, instrument_id, maker_ppm, taker_ppm):
                 self.fees.set(tier, instrument_id, maker_ppm, taker_ppm)
+                return False
+            case RulesChanged(rules_version):
+                self.version = rules_version
                 return False
             case _:
                 self.directory.apply(event)
@@ -68,3 +88,28 @@ class Rules:
                 self.halts.set_instrument(InstrumentId(event.target_id), event.halted)
             case HaltScope.ACCOUNT:
                 self.halts.set_account(AccountId(event.target_id), event.halted)
+
+    def snapshot(self) -> RulesSnapshot:
+        """Everything, in an order that equal rules share."""
+        return RulesSnapshot(
+            self.directory.snapshot(),
+            self.halts.snapshot(),
+            sorted(self.limits.items(), key=_account_id),
+            self.fees.rows(),
+            self.version,
+        )
+
+    @classmethod
+    def restore(cls, snapshot: RulesSnapshot) -> "Rules":
+        """The rules that gave this snapshot."""
+        rules = cls()
+        rules.directory = Directory.restore(snapshot.directory)
+        rules.halts = Halts(snapshot.halts)
+        rules.limits = dict(snapshot.limits)
+        rules.fees = FeeSchedule(rows=snapshot.fees)
+        rules.version = snapshot.version
+        return rules
+
+
+def _account_id(item: tuple[AccountId, tuple[AccountLimits, ...]]) -> AccountId:
+    return item[0]

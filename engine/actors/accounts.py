@@ -76,7 +76,7 @@ class AccountsActor(Actor[AccountsMessage]):
         to_journal: list[Envelope] = []
         now_ns, released_through = self._clock.now_ns(), self._released.sequence
         for envelope in envelopes:
-            self._sequence += 1
+            self._sequence = Sequence(self._sequence + 1)
             envelope.sequence = self._sequence
             envelope.now_ns = now_ns
             envelope.released_through = released_through
@@ -123,7 +123,7 @@ class AccountsActor(Actor[AccountsMessage]):
 
     def _reserve(self, envelope: Envelope) -> None:
         """Set money aside; a refusal or a decision of accounts itself closes the sequence here."""
-        command, sequence = envelope.command, Sequence(envelope.sequence)
+        command, sequence = envelope.command, envelope.sequence
         kind = type(command)
         if kind in _BY_CLIENT_ID and not command.order_id:
             command = envelope.command = self._with_order_id(command)
@@ -143,7 +143,7 @@ class AccountsActor(Actor[AccountsMessage]):
             envelope.decided((Refused(Reason.DESK_FAULT),))
 
     def _decide(self, envelope: Envelope, sequence: Sequence) -> None:
-        decision = self._desk.decide(sequence, envelope.now_ns, envelope.command)  # type: ignore[arg-type]
+        decision = self._desk.decide(sequence, envelope.now_ns, envelope.command)
         self._desk.apply(sequence, envelope.command, decision)
         envelope.decided(decision.events, decision.entries, decision.holds, decision.follow_ups)
 
@@ -151,17 +151,17 @@ class AccountsActor(Actor[AccountsMessage]):
         """Resolve a client order id to the placing command's sequence, even if it is unreleased."""
         scope, key = command.account_id, command.client_order_id
         under_way = self._gate.under_way(scope, key)
+        answered = self._released.keys.get(scope, key)
         if under_way is not None and under_way.sequence:
             order_id = under_way.sequence
         else:
-            answered = self._released.keys.get(scope, key)
-            order_id = 0 if answered is None else answered.sequence
+            order_id = OrderId(0 if answered is None else answered.sequence)
         if type(command) is CancelOrder:
-            return CancelOrder(scope, command.instrument_id, OrderId(order_id), key)
+            return CancelOrder(scope, command.instrument_id, order_id, key)
         return ReplaceOrder(
             scope,
             command.instrument_id,
-            OrderId(order_id),
+            order_id,
             command.price_ticks,
             command.quantity_lots,
             key,

@@ -10,6 +10,7 @@ import trio
 from engine.errors import EngineError, OutcomeUnknown
 from engine.journal.records import Record
 from engine.products.exchange.messages import Reserved
+from engine.units import Sequence, TimeNs
 
 
 class Lane(IntEnum):
@@ -97,9 +98,9 @@ class Envelope(msgspec.Struct, gc=False):
     ticket: Ticket | None = None
     answers: tuple[int, int] = (0, 0)
     slots: Any = None  # whose slot it took at the gate, if any
-    sequence: int = 0
-    now_ns: int = 0
-    released_through: int = 0
+    sequence: Sequence = Sequence(0)
+    now_ns: TimeNs = TimeNs(0)
+    released_through: Sequence = Sequence(0)
     reserved: Reserved | None = None
     record: Record | None = None
 

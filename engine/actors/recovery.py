@@ -1,23 +1,34 @@
 """Rebuilding state from the journal: newest readable snapshot, then the tail of blocks."""
 
-from collections.abc import AsyncIterator, Callable
+import gc
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any, Final
 
 import structlog
 import trio
 
-from engine.errors import JournalCorrupt
+from engine.errors import InvariantViolated, JournalCorrupt
 from engine.journal.blocks import GENESIS_DIGEST, Block, Head, check_follows
-from engine.journal.records import decode, desk_of
+from engine.journal.records import Record, decode, desk_of
+from engine.journal.snapshots import flaw
 from engine.journal.state import EngineState
 from engine.ports import JournalStore
 from engine.units import ACCOUNTS_DESK, DeskId
 
 _log = structlog.get_logger("recovery")
 BLOCKS_PER_READ_MAX: Final = 64
+#: After so many folded records other tasks get a turn: some milliseconds.
+RECORDS_PER_TURN_MAX: Final = 512
+#: A shorter journal is folded before the garbage collector would be noticed.
+_LONG_RECORDS: Final = 50_000
+
+#: Told now and then through which sequence state has been folded.
+Reached = Callable[[int], None]
 
 
-async def blocks_after(store: JournalStore, head: Head) -> AsyncIterator[Block]:
+async def blocks_after(store: JournalStore, head: Head) -> AsyncGenerator[Block, None]:
     """Committed blocks that follow `head`, each proven to continue the chain.
 
     Raises: JournalCorrupt at the first that does not.
@@ -33,40 +44,111 @@ async def blocks_after(store: JournalStore, head: Head) -> AsyncIterator[Block]:
 
 
 async def recover(
-    store: JournalStore, make_state: Callable[[], EngineState], through: Head
+    store: JournalStore,
+    make_state: Callable[[], EngineState],
+    through: Head,
+    reached: Reached | None = None,
 ) -> EngineState:
-    """The state at the journal's head. Waits for the store.
+    """The state at the journal's head. Waits for the store; others get their turns meanwhile.
 
     Raises: JournalCorrupt if the chain is broken or does not lead to `through`.
     """
-    state, head = await _from_snapshot(store, make_state)
-    async for block in blocks_after(store, head):
-        state.apply_all(decode(block.payload))
-        head = block.head
-        await trio.lowlevel.checkpoint()
+    with _collector_out_of_the_way(through.sequence):
+        state, head = await newest_state(store, make_state)
+        async for block in blocks_after(store, head):
+            await fold(state, block, reached)
+            head = block.head
     if (head.number, head.digest) != (through.number, through.digest):
         raise JournalCorrupt(f"blocks end at {head.number}, the head is {through.number}")
     return state
 
 
-async def _from_snapshot(
+async def fold(state: EngineState, block: Block, reached: Reached | None = None) -> None:
+    """Fold one block that follows the state. Yields after a bounded number of records."""
+    records = decode(block.payload)
+    for start in range(0, len(records), RECORDS_PER_TURN_MAX):
+        state.apply_all(records[start : start + RECORDS_PER_TURN_MAX])
+        if reached is not None:
+            reached(state.released.sequence)
+        await trio.lowlevel.checkpoint()
+
+
+async def newest_state(
     store: JournalStore, make_state: Callable[[], EngineState]
 ) -> tuple[EngineState, Head]:
-    return make_state(), Head(0, 0, 0, GENESIS_DIGEST)
+    """The state of the newest usable snapshot and its block's head, or a new state before all."""
+    return await _from_snapshot(store, make_state, None, EngineState.restore)
 
 
 async def rebuild_machine(
     store: JournalStore, make_state: Callable[[], EngineState], desk_id: DeskId, through: int
 ) -> Any:
-    """One desk's machine as the records through `through` leave it, the others untouched."""
-    state, head = await _from_snapshot(store, make_state)
-    async for block in blocks_after(store, head):
-        for record in decode(block.payload):
-            if record.sequence > through:
+    """One desk's machine as the records through `through` leave it, the others untouched.
+
+    Raises: InvariantViolated for a desk that does not exist, JournalCorrupt on a broken chain.
+    """
+    restore = partial(EngineState.restore_machine, desk_id=desk_id)
+    state, head = await _from_snapshot(store, make_state, through, restore)
+    async with aclosing(blocks_after(store, head)) as blocks:
+        async for block in blocks:
+            if block.first_sequence > through:
                 break
-            if desk_of(record.command) == desk_id:
-                state.machine(desk_id).apply(record)
-            elif desk_of(record.command) == ACCOUNTS_DESK:
-                state.accounts.fold(record)
-        await trio.lowlevel.checkpoint()
-    return state.machine(desk_id)
+            for record in decode(block.payload):
+                if record.sequence <= through:
+                    _fold_for(state, desk_id, record)
+            await trio.lowlevel.checkpoint()
+    machine = state.machine(desk_id)
+    if machine is None:
+        raise InvariantViolated(f"desk {desk_id} does not exist")
+    return machine
+
+
+def _fold_for(state: EngineState, desk_id: DeskId, record: Record) -> None:
+    """Fold what one desk needs: its own records, and those that create instruments."""
+    concerned = desk_of(record.command)
+    if concerned == desk_id:
+        state.machine(desk_id).apply(record)
+    elif concerned == ACCOUNTS_DESK:
+        state.accounts.fold(record)
+
+
+async def _from_snapshot(
+    store: JournalStore,
+    make_state: Callable[[], EngineState],
+    through: int | None,
+    restore: Callable[[EngineState, bytes], None],
+) -> tuple[EngineState, Head]:
+    """What `restore` makes of the newest snapshot that can be used and is not beyond `through`."""
+    for snapshot in await store.read_snapshots():
+        if through is not None and snapshot.sequence > through:
+            continue
+        block = next(iter(await store.read_blocks(snapshot.block_number, 1)), None)
+        reason = flaw(snapshot, block)
+        if block is not None and not reason:
+            state = make_state()
+            try:
+                restore(state, snapshot.payload)
+            except JournalCorrupt as error:
+                reason = str(error)
+            else:
+                return state, block.head
+        _log.warning("snapshot skipped", block=snapshot.block_number, reason=reason)
+    return make_state(), Head(0, 0, 0, GENESIS_DIGEST)
+
+
+@contextmanager
+def _collector_out_of_the_way(records: int) -> Iterator[None]:
+    """Fold many records without the garbage collector, which would walk the growing state again
+    and again; afterwards what was built counts as permanent.
+    """
+    if records < _LONG_RECORDS or not gc.isenabled():
+        yield
+        return
+    gc.unfreeze()
+    gc.collect()  # what an earlier life left behind must not become permanent
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()

@@ -14,7 +14,8 @@ from engine.messages import Deferred, Message, Refused, Wake
 from engine.orderbook.messages import BookCommand, BookEvent
 from engine.products.exchange.messages import ExchangeCommand, ExchangeEvent
 from engine.products.withdrawals.messages import WithdrawalCommand, WithdrawalEvent
-from engine.units import ACCOUNTS_DESK, WITHDRAWALS_DESK, DeskId
+from engine.units import ACCOUNTS_DESK, WITHDRAWALS_DESK, DeskId, TimeNs
+from engine.units import Sequence as SequenceNumber
 
 #: Raised whenever a desk would decide a recorded command differently than before. Snapshots of
 #: other versions are still folded from; only re-deciding is limited to records of one's own.
@@ -32,9 +33,9 @@ class Record(Message, frozen=True):
     it came with; `answers` is the (sequence, index) of the follow-up this record closes, or (0, 0).
     """
 
-    sequence: int
-    now_ns: int
-    released_through: int
+    sequence: SequenceNumber
+    now_ns: TimeNs
+    released_through: SequenceNumber
     command: Command
     events: Sequence[Event]
     entries: Sequence[Entry] = ()
@@ -65,7 +66,7 @@ def desk_of(command: Command) -> DeskId:
     """Which desk decides a command: its instrument's, withdrawals, or accounts."""
     kind: Any = type(command)
     if kind in _EXCHANGE:
-        return command.instrument_id  # type: ignore[union-attr,return-value]
+        return command.instrument_id  # type: ignore[union-attr]
     if kind in _WITHDRAWALS:
         return WITHDRAWALS_DESK
     return command.desk_id if type(command) is Wake else ACCOUNTS_DESK

@@ -18,7 +18,8 @@ from engine.orderbook.messages import InstrumentState, InstrumentStateChanged, T
 from engine.products.exchange.messages import ReportChunks
 from engine.products.exchange.orders import Orders
 from engine.products.withdrawals.desk import WithdrawalsDesk
-from engine.units import WITHDRAWALS_DESK, InstrumentId, PriceTicks
+from engine.units import WITHDRAWALS_DESK, InstrumentId, PriceTicks, TimeNs
+from engine.units import Sequence as SequenceNumber
 
 #: A follow-up is named by the record that caused it and its index there.
 FollowUpKey = tuple[int, int]
@@ -41,8 +42,8 @@ class Released:
     """Fold: `apply`. Look up: the public parts. Change nothing else."""
 
     def __init__(self, closed_orders_max: int = 100_000) -> None:
-        self.sequence = 0
-        self.now_ns = 0
+        self.sequence = SequenceNumber(0)
+        self.now_ns = TimeNs(0)
         self.ledger = Ledger(OPEN_ENDED)
         self.orders = Orders(closed_orders_max)
         self.rules = Rules()
@@ -89,7 +90,7 @@ class Released:
         desk_id = desk_of(record.command)
         if desk_id > 0:
             self.orders.apply(record)
-            self._apply_market(InstrumentId(desk_id), record.events)
+            self._apply_market(desk_id, record.events)
         elif desk_id == WITHDRAWALS_DESK:
             self.withdrawals.apply(record)
         else:

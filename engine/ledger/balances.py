@@ -52,9 +52,13 @@ class Balance:
 
     @property
     def in_range(self) -> bool:
-        """Whether all counters fit a database's signed 64 bits and none is negative."""
-        counters = (self.credits_minor, self.debits_minor, self.held_minor)
-        return min(counters) >= 0 and max(counters) <= INT64_MAX
+        """Whether what is owned and held fits 64 bits and no counter is negative.
+
+        The cumulative counters themselves may outgrow 64 bits with turnover.
+        """
+        if min(self.credits_minor, self.debits_minor, self.held_minor) < 0:
+            return False
+        return abs(self.posted_minor) <= INT64_MAX and self.held_minor <= INT64_MAX
 
     @property
     def is_blank(self) -> bool:

@@ -67,7 +67,7 @@ class Ledger:
         order. Hold changes of one group take effect in their order.
         Complexity: O(entries + hold changes).
         Raises: InvariantViolated, with everything unchanged, on an amount of zero or less, an entry
-        within one account, a counter beyond INT64_MAX, a negative hold, a hold that changes its
+        within one account, a balance beyond INT64_MAX, a negative hold, a hold that changes its
         account or asset, and a limited balance with less than it holds, unless corrections alone
         took it there.
         """
@@ -242,9 +242,9 @@ class Ledger:
             credit.credits_minor = credits_minor = credit.credits_minor + amount_minor
             if amount_minor <= 0 or debit is credit:
                 doubts.append(entry)
-            if credits_minor > INT64_MAX:
+            if credits_minor - credit.debits_minor > INT64_MAX:
                 doubts.append(credit)
-            # Debits out of range exceed the credits, so they are in doubt here as well.
+            # A balance too far below zero is in doubt here as well.
             if debit.credits_minor - debits_minor < debit.held_minor:
                 doubts.append(debit)
 

@@ -172,6 +172,11 @@ class RestingOrders:
                 raise InvariantViolated(f"account {account_id} is said to own {ids}")
         if owned != len(self):
             raise InvariantViolated(f"{owned} orders are owned, {len(self)} stand")
+        book = self.book
+        rings = len(self._ring_of) + len(book.levels[0]) + len(book.levels[1])
+        accounted = len(self) + rings + len(book.free) + len(book.free_rings)
+        if accounted != len(book.prev_of) - 1:
+            raise InvariantViolated(f"{accounted} of {len(book.prev_of) - 1} handles are accounted")
         deadlines = []
         for order_id, handle in self.book.handle_of.items():
             if not 0 < self.book.remaining_of[handle] <= self.total_of[handle]:

@@ -4,6 +4,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import NoReturn
 
 import hypercorn.trio
 import pytest
@@ -25,6 +26,11 @@ class Client:
     async def send(self, sent: bytes) -> None:
         """Send raw bytes."""
         await self.stream.send_all(sent)
+
+    async def send_for_ever(self) -> NoReturn:
+        """Send until the connection breaks."""
+        while True:
+            await self.send(bytes(65_536))
 
     async def send_head(self, first_line: str, *headers: str, end: bytes = b"\r\n\r\n") -> None:
         """Send a request line and headers, and nothing else."""

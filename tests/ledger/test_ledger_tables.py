@@ -228,7 +228,7 @@ def test_ending_a_hold_that_never_was_is_nothing() -> None:
     assert ledger.snapshot() == Ledger(OPEN_ENDED).snapshot()
 
 
-def test_counters_never_leave_the_range_of_the_database() -> None:
+def test_balances_never_leave_the_range_of_the_database() -> None:
     check("""
         pay world alice max deposit                            -> alice 9223372036854775807
         pay suspense alice 1                                   -> alice: out of range

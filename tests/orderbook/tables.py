@@ -14,6 +14,7 @@ clock. An ended taker is printed as `ended`, a resting order as `cancelled`.
 
 from collections.abc import Iterator
 from textwrap import dedent
+from typing import Any
 
 import msgspec
 
@@ -124,30 +125,27 @@ class _Run:
         name, side = next(words), Side[next(words).upper()]
         number = self.names.setdefault(name, order_id(len(self.names) + 1))
         amount = next(words)
-        field = {"quantity_lots": QuantityLots(0), "budget_minor": AmountMinor(0)}
+        lots, budget = QuantityLots(0), AmountMinor(0)
         if amount == "budget":
-            field["budget_minor"] = AmountMinor(int(next(words)))
+            budget = AmountMinor(int(next(words)))
         else:
-            field["quantity_lots"] = QuantityLots(int(amount))
+            lots = QuantityLots(int(amount))
         assert next(words) == "@"
         price = PriceTicks(int(next(words)))
         options = self._options(words)
-        account = self._account(str(options.pop("by", f"owner of {name}")))
+        account = self._account(options.pop("by", f"owner of {name}"))
         self.owner[name] = account
-        kind = OrderKind(options.pop("kind", OrderKind.LIMIT))  # type: ignore[arg-type]
-        command = PlaceOrder(
-            account,
-            self.book.instrument.instrument_id,
-            side,
-            kind,
-            price,
-            **field,
-            **options,  # type: ignore[arg-type]
+        kind = options.pop("kind", OrderKind.LIMIT)
+        command = msgspec.structs.replace(
+            PlaceOrder(
+                account, self.book.instrument.instrument_id, side, kind, price, lots, budget
+            ),
+            **options,
         )
         return number, command, self.book.place(number, command, self.now)
 
-    def _options(self, words: Iterator[str]) -> dict[str, object]:
-        options: dict[str, object] = {}
+    def _options(self, words: Iterator[str]) -> dict[str, Any]:
+        options: dict[str, Any] = {}
         for word in words:
             match word:
                 case "by":

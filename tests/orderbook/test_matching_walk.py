@@ -4,7 +4,9 @@ from random import Random
 
 import pytest
 
+from engine.orderbook.depth import Depth
 from engine.orderbook.instrument import Instrument
+from engine.orderbook.matching import OrderBook
 from engine.orderbook.messages import (
     BookEvent,
     CancelReason,
@@ -17,6 +19,7 @@ from engine.orderbook.messages import (
     Trade,
 )
 from engine.units import AccountId, AmountMinor, PriceTicks, QuantityLots, Side
+from tests.orderbook.tables import image
 from tests.orderbook.twins import INSTRUMENT_ID, INSTRUMENTS, Step, Twins
 
 STEPS = 400
@@ -29,9 +32,17 @@ def test_the_book_keeps_step_with_the_naive_twin_on_a_long_walk(
     instrument: Instrument, seed: int
 ) -> None:
     random, twins = Random(seed), Twins(instrument)
+    folded, depth = OrderBook(instrument), Depth()
     events: list[BookEvent] = []
     for _ in range(STEPS):
+        recorded = len(twins.records)
         events += twins.compare(random_step(random))
+        for record in twins.records[recorded:]:
+            folded.apply(*record)
+            depth.apply(record[-1])
+        folded.check_invariants()
+        assert image(folded) == image(twins.book)
+        assert depth.levels(100) == twins.book.depth(100)
     assert sum(isinstance(event, Trade) for event in events) > STEPS / 10
     assert any(isinstance(event, SelfTradePrevented) for event in events)
     reasons = {event.reason for event in events if isinstance(event, OrderCancelled)}

@@ -33,6 +33,7 @@ def allowed(limits: AccountLimits, value: int, number: int) -> tuple[bool, ...]:
     )
 
 
+@pytest.mark.slow
 @given(one=account_limits, other=account_limits)
 def test_the_tightest_of_two_allows_what_both_allow(
     one: AccountLimits, other: AccountLimits

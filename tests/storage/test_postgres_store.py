@@ -15,6 +15,7 @@ import trio
 
 from engine.errors import Fenced, JournalCorrupt, StorageError, StorageUnusable
 from engine.journal.blocks import Head, seal
+from engine.ports import Snapshot
 from engine.storage.bridge import AsyncioThread
 from engine.storage.limits import StoreLimits
 from engine.storage.postgres import JOURNAL_LOCK, PostgresJournalStore
@@ -240,6 +241,22 @@ async def test_a_journal_whose_newest_block_is_missing_is_refused(
     await execute(bridge, dsn, "DELETE FROM journal_block WHERE number = 2")
     with pytest.raises(JournalCorrupt):
         await store.open()
+
+
+async def test_old_snapshots_leave_the_table(
+    bridge: AsyncioThread, store_on: StoreOn, dsn: str
+) -> None:
+    store = store_on(dsn)
+    for number in range(1, 6):
+        await store.write_snapshot(Snapshot(number, number, b"d", 1, b"state", b"p"))
+
+    async def count() -> int:
+        session = await asyncpg.connect(dsn)
+        kept = await session.fetchval("SELECT count(*) FROM snapshot")
+        await session.close()
+        return int(kept)
+
+    assert await bridge.run(count) == 3
 
 
 async def test_commits_are_synchronous_whatever_the_database_s_default(

@@ -52,6 +52,8 @@ from engine.units import Sequence as SequenceNumber
 #: One record cancels, expires or triggers at most this many orders; the rest follows in chunks.
 ORDERS_PER_RECORD_MAX: Final = 200
 
+_Decider = Callable[[SequenceNumber, TimeNs, Any, Reserved | None], Decision]
+
 
 class _Draft:
     """The decision while it grows."""
@@ -86,7 +88,7 @@ class InstrumentDesk(FoldedDesk):
 
     def __init__(self, instrument: Instrument) -> None:
         super().__init__(instrument)
-        self._deciders: dict[type, Callable[[int, TimeNs, Any, Reserved | None], Decision]] = {
+        self._deciders: dict[type, _Decider] = {
             PlaceOrder: self._place,
             CancelOrder: self._cancel,
             ReplaceOrder: self._replace,
@@ -111,11 +113,11 @@ class InstrumentDesk(FoldedDesk):
     # -- orders
 
     def _place(
-        self, sequence: int, now_ns: TimeNs, order: PlaceOrder, reserved: Reserved | None
+        self, sequence: SequenceNumber, now_ns: TimeNs, order: PlaceOrder, reserved: Reserved | None
     ) -> Decision:
         if reserved is None:
             raise InvariantViolated(f"order {sequence} came without a reservation")
-        order_id = OrderId(sequence)
+        order_id = sequence
         events = self.book.place(order_id, order, now_ns)
         first = events[0]
         if type(first) is Refused:
@@ -135,7 +137,11 @@ class InstrumentDesk(FoldedDesk):
         return self._settle(order_id, terms, events, _Draft([reserved]), was_held=False)
 
     def _cancel(
-        self, _sequence: int, _now_ns: TimeNs, command: CancelOrder, _reserved: Reserved | None
+        self,
+        _sequence: SequenceNumber,
+        _now_ns: TimeNs,
+        command: CancelOrder,
+        _reserved: Reserved | None,
     ) -> Decision:
         order_id = command.order_id
         waiting = self.conditionals.get(order_id) or self._triggering.get(order_id)
@@ -149,7 +155,11 @@ class InstrumentDesk(FoldedDesk):
         return Decision(events, (), (self._close(order_id),))
 
     def _replace(
-        self, _sequence: int, now_ns: TimeNs, command: ReplaceOrder, reserved: Reserved | None
+        self,
+        _sequence: SequenceNumber,
+        now_ns: TimeNs,
+        command: ReplaceOrder,
+        reserved: Reserved | None,
     ) -> Decision:
         order_id = command.order_id
         start: list[Any] = [] if reserved is None else [reserved]
@@ -268,14 +278,18 @@ class InstrumentDesk(FoldedDesk):
     # -- conditional orders
 
     def _place_conditional(
-        self, sequence: int, now_ns: TimeNs, command: PlaceConditional, reserved: Reserved | None
+        self,
+        sequence: SequenceNumber,
+        now_ns: TimeNs,
+        command: PlaceConditional,
+        reserved: Reserved | None,
     ) -> Decision:
         if reserved is None:
             raise InvariantViolated(f"order {sequence} came without a reservation")
         refused = conditional_rules.refusal(command, self.book, now_ns)
         if refused is not None:
             return Decision((reserved, refused))
-        order_id = OrderId(sequence)
+        order_id = sequence
         conditional = Conditional(order_id, command, command.quantity_lots)
         terms = OrderTerms(
             command.account_id,
@@ -300,7 +314,11 @@ class InstrumentDesk(FoldedDesk):
         return self._settle(order_id, terms, events, _Draft([reserved, placed]), was_held=False)
 
     def _enter_triggered(
-        self, _sequence: int, now_ns: TimeNs, command: EnterTriggered, _reserved: Reserved | None
+        self,
+        _sequence: SequenceNumber,
+        now_ns: TimeNs,
+        command: EnterTriggered,
+        _reserved: Reserved | None,
     ) -> Decision:
         order_id = command.order_id
         if self._triggering.pop(order_id, None) is None:
@@ -314,7 +332,11 @@ class InstrumentDesk(FoldedDesk):
         return self._settle(order_id, terms, events, _Draft([]), was_held=True)
 
     def _sweep_triggers(
-        self, _sequence: int, _now_ns: TimeNs, command: SweepTriggers, _reserved: Reserved | None
+        self,
+        _sequence: SequenceNumber,
+        _now_ns: TimeNs,
+        command: SweepTriggers,
+        _reserved: Reserved | None,
     ) -> Decision:
         draft = _Draft([])
         self._trigger(command.low_price_ticks, command.high_price_ticks, draft)
@@ -382,7 +404,11 @@ class InstrumentDesk(FoldedDesk):
     # -- wide work and deadlines
 
     def _cancel_chunk(
-        self, _sequence: int, _now_ns: TimeNs, command: CancelChunk, _reserved: Reserved | None
+        self,
+        _sequence: SequenceNumber,
+        _now_ns: TimeNs,
+        command: CancelChunk,
+        _reserved: Reserved | None,
     ) -> Decision:
         draft = _Draft([])
         self._cancel_some_waiting(command, draft)
@@ -434,7 +460,7 @@ class InstrumentDesk(FoldedDesk):
 
     def _change_state(
         self,
-        sequence: int,
+        sequence: SequenceNumber,
         _now_ns: TimeNs,
         command: ChangeInstrumentState,
         _reserved: Reserved | None,
@@ -445,14 +471,14 @@ class InstrumentDesk(FoldedDesk):
         chunk = CancelChunk(
             self.instrument.instrument_id,
             account_id=AccountId(0),
-            before_order_id=OrderId(sequence),
+            before_order_id=sequence,
             reason=CancelReason.INSTRUMENT_CLOSED,
-            header_sequence=SequenceNumber(sequence),
+            header_sequence=sequence,
         )
         return Decision(events, (), (), (chunk,))
 
     def _wake(
-        self, _sequence: int, now_ns: TimeNs, _command: Wake, _reserved: Reserved | None
+        self, _sequence: SequenceNumber, now_ns: TimeNs, _command: Wake, _reserved: Reserved | None
     ) -> Decision:
         draft = _Draft([])
         for order_id in self.conditionals.expired(now_ns, ORDERS_PER_RECORD_MAX):

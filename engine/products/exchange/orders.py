@@ -99,9 +99,9 @@ class Recorded(Protocol):
     """The part of a journal record that a fold of orders reads."""
 
     @property
-    def sequence(self) -> int: ...
+    def sequence(self) -> OrderId: ...
     @property
-    def now_ns(self) -> int: ...
+    def now_ns(self) -> TimeNs: ...
     @property
     def command(self) -> Any: ...
     @property
@@ -149,19 +149,19 @@ class Orders:
 
     def apply(self, record: Recorded) -> None:
         """Fold one record of an instrument's desk."""
-        command, events, now_ns = record.command, record.events, TimeNs(record.now_ns)
+        command, events, now_ns = record.command, record.events, record.now_ns
         kind = type(command)
         if kind is PlaceOrder:
             last = events[-1]
             if type(last) is Refused:
                 return
-            self._open_new(OrderId(record.sequence), command, command.price_ticks, now_ns)
+            self._open_new(record.sequence, command, command.price_ticks, now_ns)
             if type(last) is OrderRested and len(events) == 2:
                 return  # reserved and rested: nothing else happened, and that is the usual case
         elif kind is PlaceConditional:
             if type(events[-1]) is Refused:
                 return
-            self._open_new(OrderId(record.sequence), command, PriceTicks(0), now_ns)
+            self._open_new(record.sequence, command, PriceTicks(0), now_ns)
         elif kind is EnterTriggered and not self._apply_entry(command, events[-1], now_ns):
             return
         for event in events:

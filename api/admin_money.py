@@ -1,0 +1,96 @@
+"""Administration of money: deposits, transfers, and everybody's withdrawals.
+
+Deposits come from the external clearing account, withdrawals go to it; GET /v1/balances?account=1
+shows what stands there.
+"""
+
+from typing import Final
+
+import msgspec
+from quart import Blueprint, Response
+
+from api.decimals import amount_minor
+from api.edge import Edge, answer, body, query
+from api.queries import AccountNumber, Form, RowsWanted
+from api.withdrawals import withdrawal_answers
+from engine.accounts.messages import Deposit, Role, Transfer
+from engine.products.withdrawals.desk import WithdrawalStatus
+from engine.units import AccountId
+
+
+class DepositForm(Form, frozen=True, kw_only=True):
+    """Money that arrived outside; `reference` says where to look it up there."""
+
+    account: AccountNumber
+    asset: str
+    amount: str
+    reference: str
+
+
+class TransferForm(Form, frozen=True, kw_only=True):
+    """Money to move between two accounts."""
+
+    account: AccountNumber
+    to_account: AccountNumber
+    asset: str
+    amount: str
+
+
+class AllWithdrawalsQuery(Form, frozen=True, kw_only=True):
+    """Which withdrawals of all accounts, newest first."""
+
+    status: WithdrawalStatus | None = None
+    limit: RowsWanted = 100
+
+
+class MovedAnswer(msgspec.Struct, frozen=True):
+    """The movement is in the books as record `sequence`."""
+
+    sequence: int
+
+
+_DEPOSIT: Final = msgspec.json.Decoder(DepositForm)
+_TRANSFER: Final = msgspec.json.Decoder(TransferForm)
+
+
+class MoneyRoutes:
+    """What an operator does with money. Send an idempotency key with everything that moves it."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    def blueprint(self) -> Blueprint:
+        """The routes, to be registered with the app."""
+        routes = Blueprint("admin_money", __name__, url_prefix="/v1/admin")
+        routes.post("/deposits")(self.deposit)
+        routes.post("/transfers")(self.transfer)
+        routes.get("/withdrawals")(self.withdrawals)
+        return routes
+
+    async def deposit(self) -> Response:
+        """POST /v1/admin/deposits."""
+        caller, form = self._edge.caller(Role.ADMIN), await body(_DEPOSIT)
+        asset = self._edge.asset(form.asset)
+        amount = amount_minor(form.amount, asset, "amount")
+        command = Deposit(AccountId(form.account), asset.asset_id, amount, form.reference)
+        record = await self._edge.administer(command, caller)
+        return answer(MovedAnswer(record.sequence), 201)
+
+    async def transfer(self) -> Response:
+        """POST /v1/admin/transfers."""
+        caller, form = self._edge.caller(Role.ADMIN), await body(_TRANSFER)
+        asset = self._edge.asset(form.asset)
+        amount = amount_minor(form.amount, asset, "amount")
+        command = Transfer(
+            AccountId(form.account), AccountId(form.to_account), asset.asset_id, amount
+        )
+        record = await self._edge.administer(command, caller)
+        return answer(MovedAnswer(record.sequence), 201)
+
+    async def withdrawals(self) -> Response:
+        """GET /v1/admin/withdrawals: of all accounts, newest first."""
+        self._edge.caller(Role.ADMIN)
+        wanted = query(AllWithdrawalsQuery)
+        known = reversed(self._edge.service.released.withdrawals.all())
+        found = (one for one in known if wanted.status in (None, one.status))
+        return answer({"withdrawals": withdrawal_answers(self._edge, found, wanted.limit)})

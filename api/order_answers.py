@@ -1,0 +1,294 @@
+"""What a caller is told of an order: right after placing it, and whenever it asks again.
+
+The answer to a command is a function of its record alone, so a repeat gets the very same bytes.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from api.decimals import InstrumentText
+from engine.errors import InvariantViolated
+from engine.journal.records import Record
+from engine.ledger.amounts import format_minor
+from engine.orderbook.messages import (
+    CancelReason,
+    OrderCancelled,
+    OrderKind,
+    OrderReplaced,
+    PlaceOrder,
+    SelfTradePrevented,
+    Trade,
+)
+from engine.products.exchange.messages import (
+    ConditionalPlaced,
+    Leg,
+    PlaceConditional,
+    TradeSettled,
+    TriggerWhen,
+)
+from engine.products.exchange.orders import Order, OrderStatus
+from engine.units import OrderId, PriceTicks, QuantityLots, Side, TimeNs
+
+
+class TradeAnswer(msgspec.Struct, frozen=True):
+    """One trade of the order just placed or replaced, as its taker."""
+
+    price: str
+    quantity: str
+    fee: str
+    fee_asset: str
+    liquidity: str = "taker"
+
+
+class LegAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One way in which a conditional order may act."""
+
+    type: str
+    trigger_price: str | None = None
+    price: str | None = None
+    protection_price: str | None = None
+
+
+class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as of `sequence`.
+
+    `price` is the limit, `protection_price` that of an order that trades at the market. `fee` is in
+    `fee_asset`, what the order receives; `rebate` in `rebate_asset`, what its takers received.
+    `notional` is the exact worth of what has filled, in the quote asset.
+    """
+
+    order_id: str
+    client_order_id: str
+    account: int
+    instrument: str
+    side: str
+    type: str
+    status: str
+    reason: str | None
+    price: str | None
+    protection_price: str | None
+    budget: str | None
+    quantity: str | None
+    filled: str
+    remaining: str
+    average_price: str | None
+    notional: str
+    fee: str
+    fee_asset: str
+    rebate: str
+    rebate_asset: str
+    time_in_force: str
+    expires_at_ns: int
+    placed_at_ns: int
+    updated_at_ns: int
+    sequence: int
+    legs: list[LegAnswer] | msgspec.UnsetType = msgspec.UNSET
+    trades: list[TradeAnswer] | msgspec.UnsetType = msgspec.UNSET
+
+
+class InFlightAnswer(msgspec.Struct, frozen=True):
+    """An order that was accepted and is not decided yet; ask again."""
+
+    client_order_id: str
+    status: str = "IN_FLIGHT"
+
+
+class ReplaceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replace did; `quantity` is the new total."""
+
+    order_id: str
+    instrument: str
+    status: str
+    reason: str | None
+    price: str
+    quantity: str
+    filled: str
+    remaining: str
+    kept_priority: bool
+    sequence: int
+    trades: list[TradeAnswer]
+
+
+class CancelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cancel did; `remaining` was still open."""
+
+    order_id: str
+    instrument: str
+    status: str
+    reason: str
+    remaining: str
+    sequence: int
+
+
+def of_placing(record: Record, text: InstrumentText) -> OrderAnswer:
+    """The answer to an accepted order: what its own record says of it."""
+    order = as_placed(record)
+    answer = of_order(order, text, record.sequence)
+    return msgspec.structs.replace(answer, trades=_trades(record, order.side, text))
+
+
+def of_order(order: Order, text: InstrumentText, sequence: int) -> OrderAnswer:
+    """An order as it stands at `sequence`."""
+    terms = order.terms
+    at_market = isinstance(terms, PlaceOrder) and terms.kind == OrderKind.MARKET
+    price = text.price(order.price_ticks) if order.price_ticks else None
+    budget = terms.budget_minor if isinstance(terms, PlaceOrder) else 0
+    receives, pays = text.received_asset(order.side), text.received_asset(order.side.opposite)
+    return OrderAnswer(
+        order_id=str(order.order_id),
+        client_order_id=terms.client_order_id,
+        account=order.account_id,
+        instrument=text.instrument.symbol,
+        side=order.side.name.lower(),
+        type=_type_of(terms),
+        status=order.status.value,
+        reason=str(order.ended_because) or None,
+        price=None if at_market else price,
+        protection_price=price if at_market else None,
+        budget=format_minor(budget, text.quote.scale) if budget else None,
+        quantity=None if budget else text.quantity(order.total_lots),
+        filled=text.quantity(order.filled_lots),
+        remaining=text.quantity(order.remaining_lots),
+        average_price=text.average_price(order.filled_tick_lots, order.filled_lots),
+        notional=text.notional(order.filled_tick_lots),
+        fee=format_minor(order.charged_minor, receives.scale),
+        fee_asset=receives.code,
+        rebate=format_minor(order.rebate_minor, pays.scale),
+        rebate_asset=pays.code,
+        time_in_force=terms.time_in_force.name if isinstance(terms, PlaceOrder) else "GTC",
+        expires_at_ns=terms.expires_at_ns,
+        placed_at_ns=order.placed_at_ns,
+        updated_at_ns=order.updated_at_ns,
+        sequence=sequence,
+        legs=msgspec.UNSET if isinstance(terms, PlaceOrder) else _legs(terms, text),
+    )
+
+
+def as_placed(record: Record) -> Order:
+    """The order that a record placed, as that record left it."""
+    terms = record.command
+    if not isinstance(terms, PlaceOrder | PlaceConditional):
+        raise InvariantViolated(f"record {record.sequence} placed nothing")
+    price = terms.price_ticks if isinstance(terms, PlaceOrder) else PriceTicks(0)
+    order_id, now_ns = OrderId(record.sequence), TimeNs(record.now_ns)
+    order = Order(order_id, terms, price, terms.quantity_lots, now_ns, now_ns)
+    for event in record.events:
+        _follow(order, event)
+    alive = order.status in (OrderStatus.OPEN, OrderStatus.WAITING)
+    if alive and order.filled_lots == order.total_lots > 0:
+        order.status = OrderStatus.FILLED
+    return order
+
+
+def _follow(order: Order, event: Any) -> None:
+    """Take in one event of the placing record; those about makers change nothing."""
+    match event:
+        case Trade():
+            order.filled_lots += event.quantity_lots
+            order.filled_tick_lots += event.price_ticks * event.quantity_lots
+        case TradeSettled():
+            order.charged_minor += event.taker_fee_minor
+        case SelfTradePrevented() if event.quantity_lots:
+            order.total_lots = QuantityLots(max(0, order.total_lots - event.quantity_lots))
+            if order.filled_lots >= order.total_lots:
+                order.status = OrderStatus.CANCELLED
+                order.ended_because = CancelReason.SELF_TRADE
+        case OrderCancelled() if event.order_id == order.order_id:
+            spent = event.reason == CancelReason.BUDGET_SPENT and order.filled_lots > 0
+            order.status = OrderStatus.FILLED if spent else OrderStatus.CANCELLED
+            order.ended_because = event.reason
+        case ConditionalPlaced():
+            order.status = OrderStatus.WAITING
+        case _:
+            pass
+
+
+def of_replacing(record: Record, text: InstrumentText) -> ReplaceAnswer:
+    """The answer to a replace."""
+    [replaced] = [e for e in record.events if type(e) is OrderReplaced]
+    cancelled = _own_cancel(record, replaced.order_id)
+    filled_before = replaced.total_lots - replaced.quantity_lots
+    filled = filled_before + sum(e.quantity_lots for e in record.events if type(e) is Trade)
+    prevented = sum(e.quantity_lots for e in record.events if type(e) is SelfTradePrevented)
+    total = max(filled, replaced.total_lots - prevented)
+    status = OrderStatus.FILLED if filled == total else OrderStatus.OPEN
+    reason = None
+    if cancelled is not None or (prevented and filled == total):
+        status = OrderStatus.CANCELLED
+        reason = CancelReason.SELF_TRADE if cancelled is None else cancelled.reason
+    return ReplaceAnswer(
+        order_id=str(replaced.order_id),
+        instrument=text.instrument.symbol,
+        status=status.value,
+        reason=reason,
+        price=text.price(replaced.price_ticks),
+        quantity=text.quantity(total),
+        filled=text.quantity(filled),
+        remaining=text.quantity(total - filled),
+        kept_priority=replaced.kept_priority,
+        sequence=record.sequence,
+        trades=_trades(record, replaced.side, text),
+    )
+
+
+def of_cancelling(record: Record, text: InstrumentText) -> CancelAnswer:
+    """The answer to a cancel."""
+    [cancelled] = [e for e in record.events if type(e) is OrderCancelled]
+    return CancelAnswer(
+        order_id=str(cancelled.order_id),
+        instrument=text.instrument.symbol,
+        status=OrderStatus.CANCELLED.value,
+        reason=cancelled.reason.value,
+        remaining=text.quantity(cancelled.quantity_lots),
+        sequence=record.sequence,
+    )
+
+
+def _own_cancel(record: Record, order_id: OrderId) -> OrderCancelled | None:
+    cancels = (e for e in record.events if type(e) is OrderCancelled)
+    return next((e for e in cancels if e.order_id == order_id), None)
+
+
+def _trades(record: Record, side: Side, text: InstrumentText) -> list[TradeAnswer]:
+    """The trades of a record; each is followed by its settlement."""
+    receives = text.received_asset(side)
+    events = record.events
+    return [
+        TradeAnswer(
+            text.price(event.price_ticks),
+            text.quantity(event.quantity_lots),
+            format_minor(settled.taker_fee_minor, receives.scale),
+            receives.code,
+        )
+        for event, settled in pairwise(events)
+        if type(event) is Trade and type(settled) is TradeSettled
+    ]
+
+
+def _type_of(terms: PlaceOrder | PlaceConditional) -> str:
+    if isinstance(terms, PlaceOrder):
+        return terms.kind.name.lower()
+    return "oco" if len(terms.legs) > 1 else _leg_type(terms.legs[0], terms.side)
+
+
+def _leg_type(leg: Leg, side: Side) -> str:
+    """What a caller calls a leg, from its trigger's direction."""
+    if leg.when == TriggerWhen.AT_ONCE:
+        return "limit"
+    stops = (leg.when == TriggerWhen.AT_OR_ABOVE) is (side == Side.BUY)
+    name = "stop" if stops else "take_profit"
+    return name if leg.kind == OrderKind.MARKET else f"{name}_limit"
+
+
+def _legs(terms: PlaceConditional, text: InstrumentText) -> list[LegAnswer]:
+    return [
+        LegAnswer(
+            _leg_type(leg, terms.side),
+            text.price(leg.trigger_price_ticks) if leg.trigger_price_ticks else None,
+            text.price(leg.price_ticks) if leg.kind == OrderKind.LIMIT else None,
+            text.price(leg.price_ticks) if leg.kind == OrderKind.MARKET else None,
+        )
+        for leg in terms.legs
+    ]
