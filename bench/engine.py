@@ -126,7 +126,7 @@ async def _measure(
         freeze()
         block_before = engine.line.journal.head.number
         began, cpu_began = time.perf_counter(), time.process_time()
-        latencies = await send(flow, load, service.submit, service.submit_batch, Random(seed))
+        latencies = await send(flow, load, service.submit, service.submit_batch, seed)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
         gc.unfreeze()
         return {
@@ -185,12 +185,12 @@ async def send(
     load: Load,
     submit: Callable[..., Awaitable[Any]],
     submit_batch: Callable[..., Awaitable[Any]],
-    random: Random,
+    seed: int = 1,
 ) -> list[float]:
-    """Send the flow as the load says; returns each order's latency in seconds."""
+    """Send the flow as the load says; returns each call's latency in seconds."""
     latencies: list[float] = []
     if load.rate is not None:
-        await _send_at_rate(flow, load.rate, submit, latencies, random)
+        await _send_at_rate(flow, load.rate, submit, latencies, Random(seed))
         return latencies
     parts: Iterator[Any] = (
         iter(flow)
@@ -253,5 +253,5 @@ def _generator_cost_us(orders: int, instruments: int, seed: int) -> float:
         return None
 
     began = time.process_time()
-    trio.run(send, flow, SINGLE, answer, answer, Random(seed))
+    trio.run(send, flow, SINGLE, answer, answer, seed)
     return (time.process_time() - began) / orders * 1e6

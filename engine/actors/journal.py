@@ -19,6 +19,8 @@ from engine.journal.records import encode
 from engine.ports import JournalStore
 
 _log = structlog.get_logger("journal")
+#: A block with more than one record is halved until it is below this; stores take far more.
+BLOCK_BYTES_MAX = 16 * 1024 * 1024
 RECONNECT_PAUSE_S_MIN = 0.05
 RECONNECT_PAUSE_S_MAX = 2.0
 
@@ -57,20 +59,26 @@ class JournalActor(Actor[list[Envelope]]):
             for envelope in message:
                 decided[envelope.sequence] = envelope
         while self._head.sequence + 1 in decided:
-            envelopes = self._next_block()
-            block = seal(
-                self._head,
-                envelopes[-1].sequence,
-                encode([e.record for e in envelopes]),  # type: ignore[misc]
-            )
+            envelopes, payload = self._next_block()
+            block = seal(self._head, envelopes[-1].sequence, payload)
             passing(CrashPoint.BLOCK_SEALED)
             await self._commit(block)
             passing(CrashPoint.SEEN_NOT_APPLIED)
             self._head = block.head
             self._release(envelopes)
 
-    def _next_block(self) -> list[Envelope]:
-        """The envelopes that follow the head without a gap, up to the block's limit."""
+    def _next_block(self) -> tuple[list[Envelope], bytes]:
+        """The envelopes that follow the head without a gap, within the block's limits."""
+        envelopes = self._contiguous()
+        payload = _encoded(envelopes)
+        while len(payload) > BLOCK_BYTES_MAX and len(envelopes) > 1:
+            half = len(envelopes) // 2
+            self._decided.update((e.sequence, e) for e in envelopes[half:])
+            envelopes = envelopes[:half]
+            payload = _encoded(envelopes)
+        return envelopes, payload
+
+    def _contiguous(self) -> list[Envelope]:
         decided, sequence = self._decided, self._head.sequence + 1
         envelopes: list[Envelope] = []
         while len(envelopes) < self._block_records_max:
@@ -121,3 +129,7 @@ class JournalActor(Actor[list[Envelope]]):
             else:
                 self.outage_since_s = None
                 return head
+
+
+def _encoded(envelopes: list[Envelope]) -> bytes:
+    return encode([e.record for e in envelopes])  # type: ignore[misc]

@@ -24,6 +24,8 @@ NO_KEY: Final = -(2**64)
 
 _INT64_MAX: Final = 2**63 - 1
 
+_BLOCK: Final = (0,) * 64  # handles are made so many at a time
+
 #: One operation of a batch: kind, side, order id, price in ticks, quantity in lots.
 Operation = tuple[int, int, int, int, int]
 
@@ -289,7 +291,8 @@ class Book:
         self.free_rings.append(sentinel)
 
     def _grow(self) -> int:
-        handle = len(self.prev_of)
+        """A fresh handle; its block's others wait in `free`, lowest last."""
+        first = len(self.prev_of)
         for column in (
             self.prev_of,
             self.next_of,
@@ -297,5 +300,6 @@ class Book:
             self.remaining_of,
             self.order_id_of,
         ):
-            column.append(0)
-        return handle
+            column.extend(_BLOCK)
+        self.free.extend(range(first + len(_BLOCK) - 1, first, -1))
+        return first

@@ -193,7 +193,7 @@ class RestingOrders:
         handle = self.book.insert(side, key, order_id, order.remaining_lots)
         ring = self._ring_of.get(account_id) or self._open_ring(account_id)
         if handle >= len(self.account_of):
-            self._grow(handle)
+            self._grow()
         self.account_of[handle] = self.account_of[ring]
         self.total_of[handle] = order.total_lots
         self.expires_at_of[handle] = order.expires_at_ns
@@ -218,14 +218,14 @@ class RestingOrders:
     def _open_ring(self, account_id: int) -> int:
         ring = self.book.reserve()
         if ring >= len(self.account_of):
-            self._grow(ring)
+            self._grow()
         self.account_of[ring] = account_id
         self._older_of[ring] = self._newer_of[ring] = ring
         self._ring_of[account_id] = ring
         return ring
 
-    def _grow(self, handle: int) -> None:
-        missing = [0] * (handle + 1 - len(self.account_of))
+    def _grow(self) -> None:
+        missing = [0] * (len(self.book.prev_of) - len(self.account_of))
         for column in (
             self.account_of,
             self.total_of,

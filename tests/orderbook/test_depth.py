@@ -45,7 +45,7 @@ def replaced(old: tuple[int, int], new: tuple[int, int], *, kept: bool) -> Order
 
 def changes(delta: DepthDelta | None) -> list[tuple[Side, int, int]]:
     assert delta is not None
-    return [(side, int(price), int(lots)) for side, price, lots in delta.changes]
+    return sorted((side, int(price), int(lots)) for side, price, lots in delta.changes)
 
 
 def test_a_trade_lessens_the_makers_side_only() -> None:
@@ -53,7 +53,7 @@ def test_a_trade_lessens_the_makers_side_only() -> None:
     depth.apply([rested(SELL, 101, 5)])
     trade = Trade(order_id(1), order_id(2), PriceTicks(101), QuantityLots(5), BUY)
     delta = depth.apply([trade, rested(BUY, 102, 3)])
-    assert changes(delta) == [(SELL, 101, 0), (BUY, 102, 3)]
+    assert changes(delta) == [(BUY, 102, 3), (SELL, 101, 0)]
     assert depth.top == ((102, 3), None)
 
 
@@ -108,5 +108,5 @@ def test_levels_are_best_first_and_a_depth_can_start_from_them() -> None:
 
 
 def test_a_level_below_zero_is_a_contradiction() -> None:
-    with pytest.raises(InvariantViolated, match="BUY level 100 holds -5 lots"):
+    with pytest.raises(InvariantViolated, match="BUY level 100"):
         Depth().apply([cancelled(BUY, 100, 5, rests=True)])

@@ -27,6 +27,11 @@ class Conditional:
         return next((leg for leg in self.terms.legs if leg.when == TriggerWhen.AT_ONCE), None)
 
     @property
+    def earlier_lots(self) -> QuantityLots:
+        """What of the quantity its resting leg has traded, or lost to a prevented trade."""
+        return QuantityLots(self.terms.quantity_lots - self.remaining_lots)
+
+    @property
     def waits_for_deadline(self) -> bool:
         """Whether the deadline is watched here; that of a resting leg is watched by the book."""
         return self.terms.expires_at_ns > 0 and self.resting_leg is None
@@ -85,9 +90,9 @@ class Conditionals:
                 yield ranked, (leg.trigger_price_ticks, conditional.order_id, index)
 
     def crossed(
-        self, low_ticks: int, high_ticks: int, orders_max: int
+        self, low_ticks: int, high_ticks: int, through: OrderId, orders_max: int
     ) -> list[tuple[OrderId, int]]:
-        """Orders and legs that prices from `low_ticks` to `high_ticks` set off.
+        """Orders up to `through`, and legs, that prices from `low_ticks` to `high_ticks` set off.
 
         Those whose trigger was nearest come first, in order of placement at one trigger price; one
         order at most once; no more than `orders_max`.
@@ -96,12 +101,14 @@ class Conditionals:
         for trigger, order_id, leg in self._above:
             if trigger > high_ticks or len(found) >= orders_max:
                 break
-            found.setdefault(order_id, leg)
+            if order_id <= through:
+                found.setdefault(order_id, leg)
         at_or_below = self._below.irange((low_ticks,), None, reverse=False)
         for _trigger, order_id, leg in sorted(at_or_below, key=_highest_trigger_first):
             if len(found) >= orders_max:
                 break
-            found.setdefault(order_id, leg)
+            if order_id <= through:
+                found.setdefault(order_id, leg)
         return list(found.items())
 
     @property

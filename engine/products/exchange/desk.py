@@ -56,11 +56,22 @@ _Decider = Callable[[SequenceNumber, TimeNs, Any, Reserved | None], Decision]
 
 
 class _Draft:
-    """The decision while it grows."""
+    """The decision of one command while it grows."""
 
-    __slots__ = ("entries", "events", "follow_ups", "high_ticks", "holds", "low_ticks")
+    __slots__ = (
+        "entries",
+        "events",
+        "follow_ups",
+        "high_ticks",
+        "holds",
+        "low_ticks",
+        "now_ns",
+        "sequence",
+    )
 
-    def __init__(self, events: list[Any]) -> None:
+    def __init__(self, sequence: SequenceNumber, now_ns: TimeNs, events: list[Any]) -> None:
+        self.sequence = sequence
+        self.now_ns = now_ns
         self.events = events
         self.entries: list[Entry] = []
         self.holds: list[HoldChange] = []
@@ -134,19 +145,20 @@ class InstrumentDesk(FoldedDesk):
             self._open[order_id] = terms
             hold = HoldChange(order_id, order.account_id, reserved.asset_id, reserved.held_minor)
             return Decision((reserved, first), (), (hold,))
-        return self._settle(order_id, terms, events, _Draft([reserved]), was_held=False)
+        draft = _Draft(sequence, now_ns, [reserved])
+        return self._settle(order_id, terms, events, draft, was_held=False)
 
     def _cancel(
         self,
-        _sequence: SequenceNumber,
-        _now_ns: TimeNs,
+        sequence: SequenceNumber,
+        now_ns: TimeNs,
         command: CancelOrder,
         _reserved: Reserved | None,
     ) -> Decision:
         order_id = command.order_id
         waiting = self.conditionals.get(order_id) or self._triggering.get(order_id)
         if waiting is not None and waiting.terms.account_id == command.account_id:
-            draft = _Draft([])
+            draft = _Draft(sequence, now_ns, [])
             self._cancel_waiting(waiting, CancelReason.REQUESTED, draft)
             return draft.decision()
         events = self.book.cancel(command)
@@ -156,7 +168,7 @@ class InstrumentDesk(FoldedDesk):
 
     def _replace(
         self,
-        _sequence: SequenceNumber,
+        sequence: SequenceNumber,
         now_ns: TimeNs,
         command: ReplaceOrder,
         reserved: Reserved | None,
@@ -168,6 +180,10 @@ class InstrumentDesk(FoldedDesk):
         resting, terms = self.book.resting(order_id), self._open.get(order_id)
         added_minor = 0 if reserved is None else reserved.held_minor
         if resting is not None and terms is not None:
+            if terms.earlier_lots:
+                if command.quantity_lots <= terms.earlier_lots:
+                    return Decision((*start, Refused(Reason.QUANTITY_ALREADY_FILLED, "quantity")))
+                command = _without_earlier(command, terms.earlier_lots)
             remaining = command.quantity_lots - (resting.total_lots - resting.remaining_lots)
             needed = self._required(terms, command.price_ticks, QuantityLots(remaining))
             if needed > terms.held_minor + added_minor:
@@ -184,7 +200,8 @@ class InstrumentDesk(FoldedDesk):
             terms.held_minor = self._required(terms, terms.price_ticks, first.quantity_lots)
             return Decision((*start, *events), (), (self._hold(order_id, terms),))
         del self._open[order_id]
-        return self._settle(order_id, terms, events, _Draft(start), was_held=True)
+        draft = _Draft(sequence, now_ns, start)
+        return self._settle(order_id, terms, events, draft, was_held=True)
 
     def _settle(
         self,
@@ -199,7 +216,7 @@ class InstrumentDesk(FoldedDesk):
         rested_lots = self._follow(order_id, terms, events, draft)
         self._state_taker_hold(order_id, terms, rested_lots, draft, was_held=was_held)
         if draft.high_ticks:
-            self._trigger(draft.low_ticks, draft.high_ticks, draft)
+            self._trigger(draft.low_ticks, draft.high_ticks, draft.sequence, draft)
         return draft.decision()
 
     def _follow(
@@ -311,11 +328,13 @@ class InstrumentDesk(FoldedDesk):
             return Decision((reserved, *events))
         terms.price_ticks = order.price_ticks
         self.conditionals.add(conditional)
-        return self._settle(order_id, terms, events, _Draft([reserved, placed]), was_held=False)
+        # The hold is stated even if nothing is left, so that a fold forgets the waiting leg too.
+        draft = _Draft(sequence, now_ns, [reserved, placed])
+        return self._settle(order_id, terms, events, draft, was_held=True)
 
     def _enter_triggered(
         self,
-        _sequence: SequenceNumber,
+        sequence: SequenceNumber,
         now_ns: TimeNs,
         command: EnterTriggered,
         _reserved: Reserved | None,
@@ -329,30 +348,41 @@ class InstrumentDesk(FoldedDesk):
             terms.held_minor = AmountMinor(0)
             return Decision(events, (), (self._hold(order_id, terms),))
         terms.price_ticks = command.order.price_ticks
-        return self._settle(order_id, terms, events, _Draft([]), was_held=True)
+        draft = _Draft(sequence, now_ns, [])
+        return self._settle(order_id, terms, events, draft, was_held=True)
 
     def _sweep_triggers(
         self,
-        _sequence: SequenceNumber,
-        _now_ns: TimeNs,
+        sequence: SequenceNumber,
+        now_ns: TimeNs,
         command: SweepTriggers,
         _reserved: Reserved | None,
     ) -> Decision:
-        draft = _Draft([])
-        self._trigger(command.low_price_ticks, command.high_price_ticks, draft)
+        draft = _Draft(sequence, now_ns, [])
+        traded_in = command.traded_in or sequence
+        self._trigger(command.low_price_ticks, command.high_price_ticks, traded_in, draft)
         return draft.decision()
 
-    def _trigger(self, low_ticks: int, high_ticks: int, draft: _Draft) -> None:
+    def _trigger(
+        self, low_ticks: int, high_ticks: int, traded_in: SequenceNumber, draft: _Draft
+    ) -> None:
+        """Set off what the prices crossed that were traded in the record `traded_in`.
+
+        What has expired ends instead, even before the wake that would have ended it.
+        """
         if not len(self.conditionals):
             return
-        crossed = self.conditionals.crossed(low_ticks, high_ticks, ORDERS_PER_RECORD_MAX)
+        crossed = self.conditionals.crossed(low_ticks, high_ticks, traded_in, ORDERS_PER_RECORD_MAX)
         for order_id, leg_index in crossed:
-            self._trigger_one(order_id, leg_index, low_ticks, high_ticks, draft)
+            waiting = self.conditionals.get(order_id)
+            if waiting is not None and 0 < waiting.terms.expires_at_ns <= draft.now_ns:
+                self._cancel_waiting(waiting, CancelReason.EXPIRED, draft)
+            else:
+                self._trigger_one(order_id, leg_index, low_ticks, high_ticks, draft)
         if len(crossed) == ORDERS_PER_RECORD_MAX:
-            sweep = SweepTriggers(
-                self.instrument.instrument_id, PriceTicks(low_ticks), PriceTicks(high_ticks)
-            )
-            draft.follow_ups.append(sweep)
+            instrument_id = self.instrument.instrument_id
+            low, high = PriceTicks(low_ticks), PriceTicks(high_ticks)
+            draft.follow_ups.append(SweepTriggers(instrument_id, low, high, traded_in))
 
     def _trigger_one(
         self, order_id: OrderId, leg_index: int, low_ticks: int, high_ticks: int, draft: _Draft
@@ -367,6 +397,7 @@ class InstrumentDesk(FoldedDesk):
         draft.events.append(OrderTriggered(order_id, leg_index, price, waiting.remaining_lots))
         draft.follow_ups.append(EnterTriggered(order_id, order))
         terms.price_ticks = leg.price_ticks
+        terms.earlier_lots = waiting.earlier_lots
         terms.held_minor = self._required(terms, leg.price_ticks, waiting.remaining_lots)
         draft.holds.append(self._hold(order_id, terms))
         self._triggering[order_id] = waiting
@@ -405,12 +436,12 @@ class InstrumentDesk(FoldedDesk):
 
     def _cancel_chunk(
         self,
-        _sequence: SequenceNumber,
-        _now_ns: TimeNs,
+        sequence: SequenceNumber,
+        now_ns: TimeNs,
         command: CancelChunk,
         _reserved: Reserved | None,
     ) -> Decision:
-        draft = _Draft([])
+        draft = _Draft(sequence, now_ns, [])
         self._cancel_some_waiting(command, draft)
         waiting_cancelled = len(draft.holds)
         room = ORDERS_PER_RECORD_MAX - waiting_cancelled
@@ -478,9 +509,9 @@ class InstrumentDesk(FoldedDesk):
         return Decision(events, (), (), (chunk,))
 
     def _wake(
-        self, _sequence: SequenceNumber, now_ns: TimeNs, _command: Wake, _reserved: Reserved | None
+        self, sequence: SequenceNumber, now_ns: TimeNs, _command: Wake, _reserved: Reserved | None
     ) -> Decision:
-        draft = _Draft([])
+        draft = _Draft(sequence, now_ns, [])
         for order_id in self.conditionals.expired(now_ns, ORDERS_PER_RECORD_MAX):
             waiting = self.conditionals.get(order_id)
             if waiting is not None:
@@ -508,3 +539,15 @@ class InstrumentDesk(FoldedDesk):
             self.conditionals.remove(order_id)
         terms.held_minor = AmountMinor(0)
         return self._hold(order_id, terms)
+
+
+def _without_earlier(command: ReplaceOrder, earlier_lots: QuantityLots) -> ReplaceOrder:
+    """The replace as the book knows the order: without what went before its leg was triggered."""
+    return ReplaceOrder(
+        command.account_id,
+        command.instrument_id,
+        command.order_id,
+        command.price_ticks,
+        QuantityLots(command.quantity_lots - earlier_lots),
+        command.client_order_id,
+    )

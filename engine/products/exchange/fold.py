@@ -8,7 +8,7 @@ import msgspec
 from engine.errors import InvariantViolated
 from engine.ledger.fees import RateMeter
 from engine.ledger.messages import HoldChange
-from engine.messages import Refused
+from engine.messages import Deferred, Refused
 from engine.orderbook.instrument import Instrument
 from engine.orderbook.matching import OrderBook
 from engine.orderbook.messages import (
@@ -61,6 +61,7 @@ class TermsRow(msgspec.Struct, frozen=True, array_like=True):
     taker_ppm: int
     fee_meter: RateMeter | None
     rebate_meter: RateMeter | None
+    earlier_lots: QuantityLots = QuantityLots(0)
 
 
 class WaitingRow(msgspec.Struct, frozen=True, array_like=True):
@@ -118,7 +119,7 @@ class FoldedDesk:
             self._apply_event(event, record, entering_id, taker)
         for hold in record.holds:
             self._apply_hold(OrderId(hold.group_id), hold.held_minor, entering_id, taker)
-        if type(command) is EnterTriggered:
+        if type(command) is EnterTriggered and type(events[-1]) is not Deferred:
             self._triggering.pop(command.order_id, None)
 
     def _taker(self, record: Recorded, entering_id: OrderId) -> OrderTerms | None:
@@ -158,13 +159,17 @@ class FoldedDesk:
         elif kind is OrderReplaced:
             self._open[event.order_id].price_ticks = event.price_ticks
         elif kind is ConditionalPlaced:
-            terms: PlaceConditional = record.command
-            self.conditionals.add(Conditional(event.order_id, terms, terms.quantity_lots))
+            placed: PlaceConditional = record.command
+            self.conditionals.add(Conditional(event.order_id, placed, placed.quantity_lots))
         elif kind is OrderTriggered:
             waiting = self.conditionals.remove(event.order_id)
             self._triggering[event.order_id] = waiting
             leg = waiting.terms.legs[event.leg]
-            self._open[event.order_id].price_ticks = leg.price_ticks
+            terms = self._open.get(event.order_id, taker)
+            if terms is None:
+                raise InvariantViolated(f"{event} of an order without terms")
+            terms.price_ticks = leg.price_ticks
+            terms.earlier_lots = waiting.earlier_lots
         elif kind is OrderCancelled and not event.rested:
             self._triggering.pop(event.order_id, None)
 
@@ -206,6 +211,7 @@ class FoldedDesk:
                 terms.taker_ppm,
                 terms.fee_meter,
                 terms.rebate_meter,
+                terms.earlier_lots,
             )
             for order_id, terms in sorted(self._open.items(), key=_order_id)
         ]
@@ -229,6 +235,7 @@ class FoldedDesk:
                 row.taker_ppm,
             )
             terms.fee_meter, terms.rebate_meter = row.fee_meter, row.rebate_meter
+            terms.earlier_lots = row.earlier_lots
             desk._open[row.order_id] = terms
         for one in snapshot.waiting:
             waiting = Conditional(one.order_id, one.terms, one.remaining_lots)

@@ -87,11 +87,15 @@ class CancelChunk(Message, frozen=True, tag="cancel-chunk"):
 
 
 class SweepTriggers(Message, frozen=True, tag="sweep-triggers"):
-    """Follow-up: set off the next few conditional orders that a range of traded prices crossed."""
+    """Follow-up: set off the next few conditional orders that a range of traded prices crossed.
+
+    `traded_in` is the record of those trades; orders placed after it were never crossed.
+    """
 
     instrument_id: InstrumentId
     low_price_ticks: PriceTicks
     high_price_ticks: PriceTicks
+    traded_in: Sequence = Sequence(0)
 
 
 class ReportChunks(Message, frozen=True, tag="report-chunks"):

@@ -11,12 +11,14 @@ from engine.ledger.system_accounts import FEES
 from engine.orderbook.instrument import Instrument
 from engine.orderbook.messages import Trade
 from engine.products.exchange.messages import TradeSettled
-from engine.units import AccountId, AmountMinor, AssetId, PriceTicks, Side
+from engine.units import AccountId, AmountMinor, AssetId, PriceTicks, QuantityLots, Side
 
 
 class OrderTerms(msgspec.Struct, gc=False):
     """What the desk remembers of an open order beside its place in the book.
 
+    Units: `earlier_lots` is what of a conditional order was gone before its leg was triggered; the
+    book counts from there, its owner from the beginning.
     Invariant: `held_minor` is what the order's group holds; fee rates were pinned at acceptance.
     """
 
@@ -28,6 +30,7 @@ class OrderTerms(msgspec.Struct, gc=False):
     taker_ppm: int
     fee_meter: RateMeter | None = None
     rebate_meter: RateMeter | None = None
+    earlier_lots: QuantityLots = QuantityLots(0)
 
     def fee(self, received_minor: int, rate_ppm: int) -> int:
         """The fee of one more fill, so that all fills together pay the fee of the whole."""
