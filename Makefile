@@ -33,7 +33,8 @@ format: $(INSTALLED)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff format
 
 bench: $(INSTALLED)  ## measure on this machine
-	$(BIN)/outcry bench
+	$(BIN)/outcry bench match
+	$(BIN)/outcry bench engine
 
 clean:  ## remove the environment and every cache, never the data folder
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -94,8 +94,10 @@ class WholeBody:
         """
         if problem is _TOO_LARGE:
             self._counts.bodies_too_large += 1
+            drain_s = _DRAIN_S_MAX
         else:
             self._counts.bodies_too_slow += 1
+            drain_s = 0.0
         request_id = problems.accepted_request_id(_sent_request_id(scope))
         body = problems.encode(problem, self._now_ns(), request_id)
         headers = [
@@ -106,7 +108,7 @@ class WholeBody:
         ]
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": True})
-        with trio.move_on_after(_DRAIN_S_MAX):
+        with trio.move_on_after(drain_s):
             while (await receive()).get("more_body", False):
                 pass
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,8 +1,8 @@
 """The composition root: the supervision tree as an outline, and who knows whom."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import trio
@@ -39,6 +39,7 @@ from engine.products.withdrawals.messages import WithdrawalSubmitted
 from engine.settings import EngineSettings
 from engine.units import WITHDRAWALS_DESK, DeskId
 
+R = TypeVar("R")
 _log = structlog.get_logger("engine")
 OPEN_RETRY_S = 0.5
 CLOSE_S_MAX = 5.0
@@ -178,11 +179,21 @@ class Line:
 
     async def _rebuild(self, desk_id: DeskId, through: int) -> Any:
         await self.progress.reached(through)
-        return await rebuild_machine(self._store, EngineState, desk_id, through)
+        return await until_stored(rebuild_machine, self._store, EngineState, desk_id, through)
 
     def actors(self) -> list[Actor[Any]]:
         """The actors an operator may look at."""
         return [self.accounts, self.desks, self.journal]
+
+
+async def until_stored(operation: Callable[..., Awaitable[R]], *args: Any) -> R:
+    """Repeat what reads the store until the store answers. Waits out an outage."""
+    while True:
+        try:
+            return await operation(*args)
+        except StorageError as error:
+            _log.error("store unreachable", error=str(error), retry_in_s=OPEN_RETRY_S)
+            await trio.sleep(OPEN_RETRY_S)
 
 
 class Engine:
@@ -236,8 +247,7 @@ class Engine:
         self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
     ) -> None:
         self.lives += 1
-        head = await self._open_store()
-        state = await recover(self._store, self._new_state, through=head)
+        head, state = await until_stored(self._recover)
         _log.info("recovered", sequence=head.sequence, block=head.number, epoch=head.epoch)
         line = Line(
             state,
@@ -261,13 +271,9 @@ class Engine:
             self._line = None
             self.gate.close(OutcomeUnknown("the engine fell before it could answer"))
 
-    async def _open_store(self) -> Head:
-        while True:
-            try:
-                return await self._store.open()
-            except StorageError as error:
-                _log.error("store unreachable", error=str(error), retry_in_s=OPEN_RETRY_S)
-                await trio.sleep(OPEN_RETRY_S)
+    async def _recover(self) -> tuple[Head, EngineState]:
+        head = await self._store.open()
+        return head, await recover(self._store, self._new_state, through=head)
 
     def _new_state(self) -> EngineState:
         return EngineState(self.settings.closed_orders_max)

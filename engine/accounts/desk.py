@@ -26,7 +26,14 @@ from engine.ledger.messages import Entry, EntryPurpose
 from engine.ledger.system_accounts import CLEARING
 from engine.messages import Refused
 from engine.orderbook.instrument import Instrument
-from engine.orderbook.messages import CancelReason, OrderKind, PlaceOrder, ReplaceOrder
+from engine.orderbook.messages import (
+    CancelOrder,
+    CancelReason,
+    ChangeInstrumentState,
+    OrderKind,
+    PlaceOrder,
+    ReplaceOrder,
+)
 from engine.products.decision import Decision
 from engine.products.exchange.holds import (
     additional_for_replace,
@@ -60,6 +67,8 @@ from engine.units import (
     TimeNs,
 )
 
+#: Cost nothing, but need an instrument that exists.
+_OF_INSTRUMENTS = frozenset((CancelOrder, ChangeInstrumentState))
 #: Stands in for the legs of a conditional order that has none; its desk refuses it.
 _NO_LEG = Leg(TriggerWhen.AT_ONCE, PriceTicks(0), OrderKind.LIMIT, PriceTicks(0))
 
@@ -104,6 +113,10 @@ class AccountsDesk:
             return self._reserve_replace(sequence, command)
         if kind is RequestWithdrawal:
             return self._reserve_withdrawal(sequence, command)
+        if kind in _OF_INSTRUMENTS and command.instrument_id not in (
+            self.rules.directory.instruments
+        ):
+            return Refused(Reason.UNKNOWN_INSTRUMENT, "instrument")
         return None
 
     def _reserve_order(

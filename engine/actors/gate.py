@@ -8,11 +8,13 @@ from engine.accounts.messages import CancelAll, SetHalt
 from engine.actors.envelope import Envelope, Ticket
 from engine.errors import EngineError, Halted, KeyConflict, Overloaded
 from engine.journal.keys import Answered, KeyIndex
-from engine.orderbook.messages import CancelOrder
+from engine.orderbook.messages import CancelOrder, ChangeInstrumentState
 from engine.products.withdrawals.messages import CancelWithdrawal
 
 #: Commands that make things safer have slots of their own, so that load cannot keep them out.
-_CALMING: Final = frozenset((CancelOrder, CancelAll, CancelWithdrawal, SetHalt))
+_CALMING: Final = frozenset(
+    (CancelOrder, CancelAll, CancelWithdrawal, ChangeInstrumentState, SetHalt)
+)
 
 
 class Slots:

@@ -238,7 +238,8 @@ class Book:
 
     def reserve(self) -> int:
         """A handle that stands in no level, for a ring of the caller's own."""
-        return self.free_rings.pop() if self.free_rings else self._grow()
+        free = self.free_rings or self.free
+        return free.pop() if free else self._grow()
 
     def check_invariants(self) -> None:
         """Raise InvariantViolated unless rings, maps, ladders and best keys agree. O(n)."""

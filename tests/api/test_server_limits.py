@@ -60,7 +60,6 @@ async def test_a_body_of_exactly_the_limit_arrives_whole(
     assert (await client.hear(until=b"56789")).endswith(b"\r\n\r\n0123456789")
 
 
-@pytest.mark.slow
 async def test_a_body_that_does_not_arrive_is_answered_408(
     guarded: Start, example: ExampleApp
 ) -> None:

@@ -22,6 +22,7 @@ ADAPTER = {"ports", "units", "errors", "journal"}
 ALLOWED: dict[str, set[str]] = {
     "units": set(),
     "settings": set(),
+    "runtime": set(),
     "refusals": set(),
     "errors": set(),
     "messages": {"units", "refusals"},
@@ -33,10 +34,10 @@ ALLOWED: dict[str, set[str]] = {
     "journal": BELOW_JOURNAL,
     "ports": {"units", "errors", "journal"},
     "actors": BELOW_ACTORS,
-    "service": BELOW_ACTORS | {"actors"},
+    "service": BELOW_ACTORS | {"actors", "wiring"},  # a facade over the tree, adapters unseen
     "gateways": ADAPTER,
     "storage": ADAPTER,
-    "wiring": BELOW_ACTORS | {"actors", "service", "gateways", "storage"},
+    "wiring": BELOW_ACTORS | {"actors", "runtime", "gateways", "storage"},
 }
 
 
@@ -98,6 +99,13 @@ def test_the_pure_packages_know_neither_io_nor_time_nor_chance() -> None:
 def test_the_engine_knows_nothing_of_what_stands_around_it() -> None:
     around = {"api", "config", "bench", "tests", "quart", "quart_trio", "hypercorn"}
     assert guilty(around, "engine") == {}
+
+
+def test_settings_can_be_loaded_without_a_server_or_an_engine() -> None:
+    assert guilty({"quart", "trio", "hypercorn", "asyncpg"}, "config") == {}
+    ours = {name for path in sources("config") for name in imports(path)}
+    consumers = {name for name in ours if name.split(".")[0] in {"api", "engine", "bench"}}
+    assert {name.split(".")[1] for name in consumers} <= {"limits", "settings"}
 
 
 def test_only_storage_knows_asyncio() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from engine.errors import InvariantViolated
-from engine.messages import Refused
+from engine.messages import Deferred, Refused
 from engine.orderbook.messages import (
     CancelReason,
     OrderCancelled,
@@ -168,6 +168,8 @@ class Orders:
             apply_event = self._folds.get(type(event))
             if apply_event is not None:
                 apply_event(event, now_ns)
+        if kind is PlaceOrder and command.budget_minor:
+            self._end_spent(record.sequence, now_ns)
 
     def _open_new(
         self,
@@ -186,8 +188,8 @@ class Orders:
     def _apply_entry(self, command: EnterTriggered, last: Any, now_ns: TimeNs) -> bool:
         """A triggered order reached the book; whether its events concern an open order."""
         order = self._open.get(command.order_id)
-        if order is None:
-            return False  # cancelled between trigger and arrival
+        if order is None or type(last) is Deferred:
+            return False  # cancelled between trigger and arrival, or not arrived yet
         if type(last) is Refused:
             self._close(order, OrderStatus.REJECTED, last.reason, now_ns)
             return False
@@ -225,7 +227,8 @@ class Orders:
     def _apply_replaced(self, event: OrderReplaced, now_ns: TimeNs) -> None:
         order = self._open[event.order_id]
         order.price_ticks = event.price_ticks
-        order.total_lots = event.total_lots
+        # Not the book's own total, which counts what a prevented trade or another leg took.
+        order.total_lots = QuantityLots(order.filled_lots + event.quantity_lots)
         order.updated_at_ns = now_ns
 
     def _apply_prevented(self, event: SelfTradePrevented, now_ns: TimeNs) -> None:
@@ -242,12 +245,19 @@ class Orders:
 
     def _lessen(self, order_id: OrderId, lots: QuantityLots, now_ns: TimeNs) -> None:
         order = self._open.get(order_id)
-        if order is None or not lots:
-            return
+        if order is None or not lots or not order.total_lots:
+            return  # a budget has no total to lessen
         order.total_lots = QuantityLots(order.total_lots - lots)
         order.updated_at_ns = now_ns
         if order.filled_lots >= order.total_lots:
             self._close(order, OrderStatus.CANCELLED, CancelReason.SELF_TRADE, now_ns)
+
+    def _end_spent(self, order_id: OrderId, now_ns: TimeNs) -> None:
+        """A budget that came out exactly leaves no remainder for an event to speak of."""
+        order = self._open.get(order_id)
+        if order is not None:
+            status = OrderStatus.FILLED if order.filled_lots else OrderStatus.CANCELLED
+            self._close(order, status, CancelReason.BUDGET_SPENT, now_ns)
 
     def _apply_cancelled(self, event: OrderCancelled, now_ns: TimeNs) -> None:
         order = self._open.get(event.order_id)

@@ -1,0 +1,37 @@
+"""The console script `outcry`: which commands there are, and where each of them lives.
+
+A command is a function in `api/commands/`, named here as text, so that its imports cost nothing
+until it runs. An async one runs on trio.
+"""
+
+from typing import Final
+
+from cyclopts import App
+
+#: Name, place, and the line of the overview.
+COMMANDS: Final = (
+    ("bench", "api.commands.bench:app", "Measure this machine."),
+    ("config", "api.commands.config:app", "Look at the settings."),
+    ("doctor", "api.commands.doctor:doctor", "Check machine, settings and database."),
+    ("version", "api.commands.version:version", "Say which release runs on what."),
+)
+
+
+def build() -> App:
+    """The whole command line, without running it."""
+    app = App(
+        name="outcry",
+        help="A trading and settlement engine.",
+        version_flags=[],
+        backend="trio",
+        result_action="return_value",
+    )
+    for name, place, help_line in COMMANDS:
+        app.command(place, name=name, help=help_line)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the process's exit code."""
+    code = build()(arguments)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,1 @@
+"""The commands of `outcry`, one file each; `api.cli` names them and loads them when they run."""

@@ -1,0 +1,62 @@
+"""`outcry bench`: measure this machine; every figure names what it was measured on."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from cyclopts import App, Parameter
+
+from bench.engine import engine_report
+from bench.match import match_report
+from bench.workloads import mixed, resting, write
+
+app = App(name="bench", help="Measure this machine.")
+
+AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON object.")]
+Workload = Annotated[Path | None, Parameter(help="A workload file; else one is made up.")]
+
+
+@app.command
+def match(
+    *,
+    workload: Annotated[
+        Path | None, Parameter(help="A workload file; else one is made up.")
+    ] = None,
+    operations: int = 200_000,
+    repeats: int = 3,
+    as_json: AsJson = False,
+) -> None:
+    """How fast is matching, beside a textbook's book on the same orders?"""
+    if workload is not None:
+        _print(match_report(workload, repeats), as_json)
+        return
+    with tempfile.TemporaryDirectory(prefix="outcry-bench-") as folder:
+        made_up = Path(folder) / "workload"
+        standing = min(operations // 10, 100_000)
+        flow = [*resting(standing, seed=1), *mixed(operations, seed=1, resting_count=standing)]
+        write(made_up, flow)
+        _print(match_report(made_up, repeats), as_json)
+
+
+@app.command
+def engine(
+    *,
+    store: Literal["memory", "postgres"] = "memory",
+    orders: int = 20_000,
+    instruments: int = 1,
+    repeats: int = 3,
+    as_json: AsJson = False,
+) -> None:
+    """How fast is the whole line: accounts, book, journal, release?"""
+    report = engine_report(store=store, orders=orders, instruments=instruments, repeats=repeats)
+    _print(report, as_json)
+
+
+def _print(report: Mapping[str, object], as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(report).decode())
+        return
+    for name, figure in report.items():
+        print(f"{name:32} {figure}")

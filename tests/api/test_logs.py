@@ -1,0 +1,52 @@
+"""Every line of the log has one shape, whoever wrote it."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from api.logs import configure
+from config import LogSettings
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_our_lines_and_those_of_libraries_are_alike() -> None:
+    stream = io.StringIO()
+    configure(LogSettings(), stream)
+    structlog.get_logger("engine").info("desk restarted", desk=7)
+    logging.getLogger("library").warning("beware of %s", "dogs", extra={"desk": 7})
+    ours, theirs = map(json.loads, stream.getvalue().splitlines())
+    assert set(ours) == set(theirs) == {"event", "level", "logger", "timestamp", "desk"}
+    assert (ours["event"], theirs["event"]) == ("desk restarted", "beware of dogs")
+
+
+def test_lines_below_the_level_are_left_out_and_tracebacks_kept_in_one_line() -> None:
+    stream = io.StringIO()
+    configure(LogSettings(level="error"), stream)
+    log = logging.getLogger("library")
+    log.warning("not this")
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        log.exception("this")
+    [line] = stream.getvalue().splitlines()
+    assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+def test_people_read_plain_words() -> None:
+    stream = io.StringIO()
+    configure(LogSettings(format="console"), stream)
+    structlog.get_logger("engine").info("desk restarted", desk=7)
+    assert "desk restarted" in stream.getvalue()
+    assert "desk=7" in stream.getvalue()
