@@ -82,7 +82,7 @@ class Edge:
         record = await self.service.submit(command, scope=scope, key=key, body_digest=body_digest)
         refusal = record.refusal
         if refusal is not None:
-            raise refused(refusal)
+            raise refused(refusal, record.command)
         return record
 
     async def administer(self, command: Any, caller: Caller) -> Record:

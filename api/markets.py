@@ -42,12 +42,11 @@ class InstrumentAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DepthAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Price levels, best first, each as [price, quantity]; `update_id` counts their changes."""
+    """Price levels, best first, each as [price, quantity]."""
 
     instrument: str
     bids: list[tuple[str, str]]
     asks: list[tuple[str, str]]
-    update_id: int
     as_of_sequence: int
 
 
@@ -91,14 +90,12 @@ class MarketRoutes:
         instrument = self._edge.instrument(wanted.instrument)
         text = InstrumentText.of(instrument, self._edge.directory)
         released = self._edge.service.released
-        depth = released.depth(instrument.instrument_id)
-        bids, asks = depth.levels(wanted.limit)
+        bids, asks = released.depth(instrument.instrument_id).levels(wanted.limit)
         return answer(
             DepthAnswer(
                 instrument=instrument.symbol,
                 bids=[(text.price(price), text.quantity(lots)) for price, lots in bids],
                 asks=[(text.price(price), text.quantity(lots)) for price, lots in asks],
-                update_id=depth.update_id,
                 as_of_sequence=released.sequence,
             )
         )

@@ -96,15 +96,13 @@ class InFlightAnswer(msgspec.Struct, frozen=True):
 
 
 class ReplaceAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replace did; `quantity` is the new total."""
+    """What a replace did; `remaining` is what it left open after its trades."""
 
     order_id: str
     instrument: str
     status: str
     reason: str | None
     price: str
-    quantity: str
-    filled: str
     remaining: str
     kept_priority: bool
     sequence: int
@@ -179,6 +177,9 @@ def as_placed(record: Record) -> Order:
     alive = order.status in (OrderStatus.OPEN, OrderStatus.WAITING)
     if alive and order.filled_lots == order.total_lots > 0:
         order.status = OrderStatus.FILLED
+    elif alive and not order.total_lots:  # a budget that came out exactly: no event says so
+        order.status = OrderStatus.FILLED if order.filled_lots else OrderStatus.CANCELLED
+        order.ended_because = CancelReason.BUDGET_SPENT
     return order
 
 
@@ -190,7 +191,7 @@ def _follow(order: Order, event: Any) -> None:
             order.filled_tick_lots += event.price_ticks * event.quantity_lots
         case TradeSettled():
             order.charged_minor += event.taker_fee_minor
-        case SelfTradePrevented() if event.quantity_lots:
+        case SelfTradePrevented() if event.quantity_lots and order.total_lots:
             order.total_lots = QuantityLots(max(0, order.total_lots - event.quantity_lots))
             if order.filled_lots >= order.total_lots:
                 order.status = OrderStatus.CANCELLED
@@ -209,24 +210,23 @@ def of_replacing(record: Record, text: InstrumentText) -> ReplaceAnswer:
     """The answer to a replace."""
     [replaced] = [e for e in record.events if type(e) is OrderReplaced]
     cancelled = _own_cancel(record, replaced.order_id)
-    filled_before = replaced.total_lots - replaced.quantity_lots
-    filled = filled_before + sum(e.quantity_lots for e in record.events if type(e) is Trade)
+    traded = sum(e.quantity_lots for e in record.events if type(e) is Trade)
     prevented = sum(e.quantity_lots for e in record.events if type(e) is SelfTradePrevented)
-    total = max(filled, replaced.total_lots - prevented)
-    status = OrderStatus.FILLED if filled == total else OrderStatus.OPEN
-    reason = None
-    if cancelled is not None or (prevented and filled == total):
-        status = OrderStatus.CANCELLED
-        reason = CancelReason.SELF_TRADE if cancelled is None else cancelled.reason
+    remaining = replaced.quantity_lots - traded - prevented
+    status, reason = OrderStatus.OPEN, None
+    if cancelled is not None:
+        status, reason = OrderStatus.CANCELLED, cancelled.reason
+    elif not remaining and prevented:
+        status, reason = OrderStatus.CANCELLED, CancelReason.SELF_TRADE
+    elif not remaining:
+        status = OrderStatus.FILLED
     return ReplaceAnswer(
         order_id=str(replaced.order_id),
         instrument=text.instrument.symbol,
         status=status.value,
         reason=reason,
         price=text.price(replaced.price_ticks),
-        quantity=text.quantity(total),
-        filled=text.quantity(filled),
-        remaining=text.quantity(total - filled),
+        remaining=text.quantity(remaining),
         kept_priority=replaced.kept_priority,
         sequence=record.sequence,
         trades=_trades(record, replaced.side, text),

@@ -165,10 +165,10 @@ class OrderRoutes:
         """If the command of a key was refused, that is what became of it."""
         answered = self._edge.service.released.keys.get(account_id, key)
         if answered is not None:
-            refusal = (await self._edge.service.record(answered.sequence)).refusal
-            if refusal is not None:
+            record = await self._edge.service.record(answered.sequence)
+            if record.refusal is not None:
                 g.replayed = True
-                raise refused(refusal)
+                raise refused(record.refusal, record.command)
 
     async def open_orders(self) -> Response:
         """GET /v1/orders: the account's open orders, oldest first, in pages."""

@@ -6,6 +6,8 @@ import msgspec
 
 from api.problems import HTTP_CODES, Problem, of_refusal
 from engine.messages import Refused
+from engine.orderbook.messages import PlaceOrder
+from engine.products.withdrawals.messages import RequestWithdrawal
 from engine.refusals import Reason
 
 #: What a request calls the parts that the engine knows under other names.
@@ -46,12 +48,16 @@ def forbidden(message: str) -> Rejected:
     return Rejected(Problem(403, HTTP_CODES[403], message))
 
 
-def refused(refusal: Refused) -> Rejected:
-    """A recorded refusal, in the words of the request.
+def refused(refusal: Refused, command: object = None) -> Rejected:
+    """A recorded refusal, in the words of the request that led to `command`.
 
     >>> refused(Refused(Reason.PRICE_NOT_POSITIVE, "price_ticks")).problem.field
     'price'
     """
     problem = of_refusal(refusal)
     field = _FIELDS.get(problem.field, problem.field)
+    if field == "quantity" and isinstance(command, RequestWithdrawal):
+        field = "amount"
+    elif field == "quantity" and isinstance(command, PlaceOrder) and command.budget_minor:
+        field = "budget"
     return Rejected(msgspec.structs.replace(problem, field=field))

@@ -151,7 +151,11 @@ async def open_store(kind: str, folder: Path) -> AsyncIterator[JournalStore]:
 @asynccontextmanager
 async def running(store: JournalStore) -> AsyncIterator[tuple[Engine, Service]]:
     """An engine that is up, with its service."""
-    engine = Engine(store, SimulatedCustody(), EngineSettings(edge_deadline_s=60.0))
+    engine = Engine(
+        store,
+        SimulatedCustody(),
+        EngineSettings(order_slots_max=65_536, cancel_slots_max=65_536, edge_deadline_s=60.0),
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
         yield engine, Service(engine)

@@ -9,7 +9,8 @@ import msgspec
 from cyclopts import App, Parameter
 
 from bench.engine import engine_report
-from bench.match import match_report
+from bench.match import match_report, scaling_report
+from bench.recover import recover_report
 from bench.workloads import mixed, resting, write
 
 app = App(name="bench", help="Measure this machine.")
@@ -52,6 +53,18 @@ def engine(
     """How fast is the whole line: accounts, book, journal, release?"""
     report = engine_report(store=store, orders=orders, instruments=instruments, repeats=repeats)
     _print(report, as_json)
+
+
+@app.command
+def recover(*, orders: int = 200_000, repeats: int = 3, as_json: AsJson = False) -> None:
+    """How long does a restart take, and what does a resting order weigh?"""
+    _print(recover_report(orders=orders, repeats=repeats), as_json)
+
+
+@app.command
+def scaling(*, as_json: AsJson = False) -> None:
+    """What does one operation cost with a thousand, a hundred thousand, a million resting?"""
+    _print(scaling_report(), as_json)
 
 
 def _print(report: Mapping[str, object], as_json: bool) -> None:

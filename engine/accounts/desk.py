@@ -7,7 +7,7 @@ sequence; what loosens counts from its release.
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.accounts import administration
 from engine.accounts.exposure import InFlightExposure
@@ -16,6 +16,7 @@ from engine.accounts.messages import (
     CancelAllAdvanced,
     CancelAllStarted,
     Deposit,
+    HaltSet,
     MoneyMoved,
     Transfer,
 )
@@ -71,6 +72,16 @@ from engine.units import (
 _OF_INSTRUMENTS = frozenset((CancelOrder, ChangeInstrumentState))
 #: Stands in for the legs of a conditional order that has none; its desk refuses it.
 _NO_LEG = Leg(TriggerWhen.AT_ONCE, PriceTicks(0), OrderKind.LIMIT, PriceTicks(0))
+
+
+class _Standing(NamedTuple):
+    """What is known of an order that is to be replaced."""
+
+    terms: PlaceOrder | PlaceConditional
+    price_ticks: PriceTicks
+    total_lots: QuantityLots
+    filled_lots: QuantityLots
+    held_minor: AmountMinor
 
 
 class AccountsDesk:
@@ -172,8 +183,9 @@ class AccountsDesk:
         found = self._terms_to_replace(command.order_id)
         if found is None or found[0].account_id != account_id:
             return Refused(Reason.UNKNOWN_ORDER, "order_id")
-        old, old_total, filled, held = found
-        refused = self._replace_beyond_limits(command, old, old_total, instrument)
+        old, price_ticks, old_total, filled, held = found
+        standing = OrderSize(old.side, price_ticks, old_total)
+        refused = self._replace_beyond_limits(command, standing, instrument)
         if refused is not None:
             return refused
         more = additional_for_replace(
@@ -192,17 +204,12 @@ class AccountsDesk:
         return refused or Reserved(account_id, asset_id, more)
 
     def _replace_beyond_limits(
-        self,
-        command: ReplaceOrder,
-        old: PlaceOrder | PlaceConditional,
-        old_total: QuantityLots,
-        instrument: Instrument,
+        self, command: ReplaceOrder, standing: OrderSize, instrument: Instrument
     ) -> Refused | None:
         exposure = self._exposure(command.account_id)
-        wanted = OrderSize(old.side, command.price_ticks, command.quantity_lots)
-        resting = OrderSize(old.side, _as_plain(old).price_ticks, old_total)
+        wanted = OrderSize(standing.side, command.price_ticks, command.quantity_lots)
         for limits in self.rules.limits.get(command.account_id, ()):
-            refused = replace_refusal(wanted, resting, instrument, limits, exposure)
+            refused = replace_refusal(wanted, standing, instrument, limits, exposure)
             if refused is not None:
                 return refused
         return None
@@ -212,19 +219,20 @@ class AccountsDesk:
             account_id, self._ledger, self._orders, self._set_aside, self.rules.directory
         )
 
-    def _terms_to_replace(
-        self, order_id: OrderId
-    ) -> tuple[PlaceOrder | PlaceConditional, QuantityLots, QuantityLots, AmountMinor] | None:
-        """Terms, total, filled and held of an order, as far as releases tell."""
+    def _terms_to_replace(self, order_id: OrderId) -> _Standing | None:
+        """How an order stands, as far as releases tell."""
         order = self._orders.get_open(order_id)
         if order is not None:
             held = AmountMinor(self._ledger.held_by_group(order_id))
-            return order.terms, order.total_lots, QuantityLots(order.filled_lots), held
+            price_ticks = order.price_ticks or _as_plain(order.terms).price_ticks
+            filled = QuantityLots(order.filled_lots)
+            return _Standing(order.terms, price_ticks, order.total_lots, filled, held)
         in_flight = self._set_aside.order(order_id)
         if in_flight is None:
             return None
         terms, amount_minor = in_flight
-        return terms, terms.quantity_lots, QuantityLots(0), AmountMinor(amount_minor)
+        price_ticks, held = _as_plain(terms).price_ticks, AmountMinor(amount_minor)
+        return _Standing(terms, price_ticks, terms.quantity_lots, QuantityLots(0), held)
 
     def _reserve_withdrawal(
         self, sequence: Sequence, command: RequestWithdrawal
@@ -285,6 +293,17 @@ class AccountsDesk:
                 self._apply_advance(event)
             elif self.rules.restrict(event):
                 self._loosening.append((sequence, event))
+            elif type(event) is HaltSet:
+                self._forget_resumes(event)
+
+    def _forget_resumes(self, thrown: HaltSet) -> None:
+        """A switch thrown again stays thrown, whatever earlier resume is released after it."""
+        switch = (thrown.scope, thrown.target_id)
+        self._loosening = deque(
+            (sequence, event)
+            for sequence, event in self._loosening
+            if type(event) is not HaltSet or (event.scope, event.target_id) != switch
+        )
 
     def fold(self, record: Any) -> None:
         """Take in a released record of this desk whole."""

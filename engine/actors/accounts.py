@@ -15,7 +15,6 @@ from engine.actors.envelope import Envelope, Lane
 from engine.actors.gate import Gate
 from engine.actors.mailbox import Mailbox
 from engine.errors import InvariantViolated
-from engine.journal.records import desk_of
 from engine.journal.released import FollowUpKey, Released
 from engine.messages import Refused
 from engine.orderbook.messages import CancelOrder, ReplaceOrder
@@ -31,10 +30,11 @@ _BY_CLIENT_ID: Final = frozenset((CancelOrder, ReplaceOrder))
 class DeskReady:
     """A desk was rebuilt; what it deferred may be drawn again."""
 
-    __slots__ = ("desk_id",)
+    __slots__ = ("deferred", "desk_id")
 
-    def __init__(self, desk_id: DeskId) -> None:
+    def __init__(self, desk_id: DeskId, deferred: list[FollowUpKey]) -> None:
         self.desk_id = desk_id
+        self.deferred = deferred
 
 
 #: Envelopes (perhaps none: look at what is outstanding), or news of a desk.
@@ -91,7 +91,7 @@ class AccountsActor(Actor[AccountsMessage]):
         envelopes: list[Envelope] = []
         for message in batch:
             if type(message) is DeskReady:
-                self._undraw(message.desk_id)
+                self._drawn.difference_update(message.deferred)
             else:
                 envelopes.extend(message)  # type: ignore[arg-type]
         if self._released.outstanding:
@@ -112,14 +112,6 @@ class AccountsActor(Actor[AccountsMessage]):
                 drawn.add(key)
                 fresh.append(Envelope(command, Lane.FOLLOW_UP, answers=key))
         return fresh
-
-    def _undraw(self, desk_id: DeskId) -> None:
-        outstanding = self._released.outstanding
-        self._drawn = {
-            key
-            for key in self._drawn
-            if key in outstanding and desk_of(outstanding[key]) != desk_id
-        }
 
     def _reserve(self, envelope: Envelope) -> None:
         """Set money aside; a refusal or a decision of accounts itself closes the sequence here."""

@@ -20,7 +20,9 @@ from engine.actors.mailbox import Mailbox
 from engine.actors.supervisor import RestartHistory, RestartLimit
 from engine.errors import InvariantViolated
 from engine.journal.records import desk_of
+from engine.journal.released import FollowUpKey
 from engine.messages import Deferred, Refused
+from engine.orderbook.messages import CancelReason
 from engine.products.exchange.messages import CancelChunk, ReportChunks
 from engine.refusals import Reason
 from engine.units import DeskId
@@ -41,7 +43,7 @@ class DeskHealth(StrEnum):
 class HostedDesk:
     """One machine and how it fares."""
 
-    __slots__ = ("falls", "fell_on", "health", "history", "last_sequence", "machine")
+    __slots__ = ("deferred", "falls", "fell_on", "health", "history", "last_sequence", "machine")
 
     def __init__(self, machine: Any, limit: RestartLimit) -> None:
         self.machine = machine
@@ -50,6 +52,7 @@ class HostedDesk:
         self.falls = 0
         self.fell_on: tuple[int, int] = (0, 0)  # the follow-up it last fell on
         self.last_sequence = 0
+        self.deferred: list[FollowUpKey] = []  # closed undecided since it fell
 
 
 class DesksActor(Actor[list[Envelope]]):
@@ -156,26 +159,26 @@ class DesksActor(Actor[list[Envelope]]):
         desk.machine = machine
         desk.health = DeskHealth.LIVE
         self._deadlines.set(desk_id, machine.next_deadline_ns)
-        self._accounts.tell(DeskReady(desk_id))
+        deferred, desk.deferred = desk.deferred, []
+        self._accounts.tell(DeskReady(desk_id, deferred))
         _log.info("desk rebuilt", desk=desk_id, through=through)
 
 
 def _close_undecided(desk: HostedDesk, envelope: Envelope) -> None:
-    """Close a sequence that its desk cannot decide now, or never will."""
-    if desk.health is DeskHealth.REBUILDING and envelope.lane is not Lane.OUTSIDE:
-        envelope.decided((Deferred(),))
-        return
-    halted = desk.health is DeskHealth.HALTED
+    """Close a sequence that its desk cannot decide now, or never will.
+
+    Callers are refused; internal work stays outstanding, a result from outside by becoming a
+    follow-up of its own record. Only a cancel-all does not wait for a halted desk.
+    """
+    command, halted = envelope.command, desk.health is DeskHealth.HALTED
     refused = Refused(Reason.DESK_HALTED if halted else Reason.DESK_FAULT)
-    command = envelope.command
-    follow_ups: tuple[ReportChunks, ...] = ()
-    if type(command) is CancelChunk and command.header_sequence:
-        follow_ups = (
-            ReportChunks(
-                command.header_sequence,
-                command.instrument_id,
-                command.cancelled_orders,
-                refused=True,
-            ),
+    if envelope.lane is Lane.OUTSIDE:
+        envelope.decided((refused,))
+    elif halted and type(command) is CancelChunk and command.reason == CancelReason.CANCEL_ALL:
+        report = ReportChunks(
+            command.header_sequence, command.instrument_id, command.cancelled_orders, refused=True
         )
-    envelope.decided((refused,), (), (), follow_ups)
+        envelope.decided((refused,), (), (), (report,))
+    else:
+        envelope.decided((Deferred(),), (), (), (command,) if envelope.lane is Lane.RESULT else ())
+        desk.deferred.append(envelope.answers)

@@ -73,6 +73,7 @@ class Gate:
         for envelope in under_way:
             if envelope.ticket is not None:
                 envelope.ticket.fail(error)
+        self._note_if_empty()
 
     def admit(
         self, command: Any, scope: int = 0, key: str = "", body_digest: int = 0

@@ -13,6 +13,7 @@ from engine.journal.keys import KeyIndex
 from engine.journal.records import Record, desk_of
 from engine.ledger.ledger import Ledger
 from engine.ledger.system_accounts import OPEN_ENDED
+from engine.messages import Refused
 from engine.orderbook.depth import MOVES_DEPTH, Depth
 from engine.orderbook.messages import InstrumentState, InstrumentStateChanged, Trade
 from engine.products.exchange.messages import ReportChunks
@@ -100,6 +101,8 @@ class Released:
                     self._note_cancel_all(record, event)
 
     def _apply_market(self, instrument_id: InstrumentId, events: Sequence[Any]) -> None:
+        if len(events) == 1 and type(events[0]) is Refused:
+            return  # perhaps of an instrument that does not exist
         depth = self.depths.get(instrument_id) or self.depth(instrument_id)
         for event in events:
             kind = type(event)

@@ -31,13 +31,13 @@ from engine.units import (
 )
 
 _EVERYTHING: Final = 2**63
+_SMALL: Final = ("sequence", "now_ns", "rules", "withdrawals", "cancel_alls")
 
 
 class DepthRow(msgspec.Struct, frozen=True, array_like=True):
     """One instrument's price levels, bids and asks from the best on."""
 
     instrument_id: InstrumentId
-    update_id: int
     bids: list[tuple[PriceTicks, QuantityLots]]
     asks: list[tuple[PriceTicks, QuantityLots]]
 
@@ -192,20 +192,29 @@ class EngineState:
         return InstrumentDesk.restore(instrument, _desk_decoder.decode(raw))
 
 
-def closed_orders_in(payload: bytes) -> int:
-    """How many closed orders a payload has.
-
-    Raises: MsgspecError if it is none.
-    """
-    parts = _released_decoder.decode(_decoder.decode(payload).released)
-    return len(parts.orders.closed)
+def difference(one: bytes, other: bytes) -> str:
+    """Which parts of two payloads differ, for people to read; empty if they are equal."""
+    if one == other:
+        return ""
+    parts, others = _decoder.decode(one), _decoder.decode(other)
+    desks, other_desks = dict(parts.desks), dict(others.desks)
+    found = [
+        *(name for name in _SMALL if getattr(parts, name) != getattr(others, name)),
+        *(f"desk {id_}" for id_ in desks | other_desks if desks.get(id_) != other_desks.get(id_)),
+    ]
+    if parts.released != others.released:
+        own = _released_decoder.decode(parts.released)
+        their = _released_decoder.decode(others.released)
+        names = own.__struct_fields__
+        found += [name for name in names if getattr(own, name) != getattr(their, name)]
+    return f"differs in {', '.join(found) or 'order alone'}"
 
 
 def _snapshot_of(released: Released, closed_orders_max: int) -> ReleasedSnapshot:
     depths = [
-        DepthRow(instrument_id, depth.update_id, *depth.levels(_EVERYTHING))
+        DepthRow(instrument_id, *depth.levels(_EVERYTHING))
         for instrument_id, depth in sorted(released.depths.items(), key=_id)
-        if depth.update_id  # one that was merely looked up is as good as none
+        if any(depth.top)  # an empty one is as good as none
     ]
     return ReleasedSnapshot(
         released.ledger.snapshot(),
@@ -230,7 +239,7 @@ def _released(parts: StateSnapshot, closed_orders_max: int) -> Released:
     released.keys = KeyIndex.restore(own.keys)
     released.withdrawals = WithdrawalsDesk.restore([copy(one) for one in parts.withdrawals])
     released.depths = {
-        row.instrument_id: Depth(row.bids, row.asks, row.update_id) for row in own.depths
+        row.instrument_id: Depth(row.bids, row.asks) for row in own.depths
     }
     released.states = dict(own.states)
     released.last_prices = dict(own.last_prices)

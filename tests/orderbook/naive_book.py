@@ -375,12 +375,15 @@ class NaiveBook:
         return off > Fraction(self.instrument.band_ppm, 1_000_000)
 
     def _bound(self, order: PlaceOrder) -> PriceTicks:
-        """The price that binds: a market order's is walked back until the band allows it."""
+        """The price that binds: a market order's is the last of its way that the band allows."""
         price = order.price_ticks
-        step = -1 if order.side is Side.BUY else 1
-        while order.kind is OrderKind.MARKET and self._is_outside_band(order.side, price):
-            price = PriceTicks(price + step)
-        return price
+        if order.kind is OrderKind.LIMIT or not self._is_outside_band(order.side, price):
+            return price
+        step = 1 if order.side is Side.BUY else -1
+        allowed = self.reference
+        while not self._is_outside_band(order.side, allowed + step):
+            allowed = PriceTicks(allowed + step)
+        return allowed
 
 
 @dataclass

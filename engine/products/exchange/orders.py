@@ -143,6 +143,11 @@ class Orders:
         return self._open_by_account.get(account_id, {})
 
     @property
+    def closed_count(self) -> int:
+        """How many that ended are still known."""
+        return len(self._closed)
+
+    @property
     def open_count(self) -> int:
         """How many orders have not ended."""
         return len(self._open)
