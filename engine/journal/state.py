@@ -238,9 +238,7 @@ def _released(parts: StateSnapshot, closed_orders_max: int) -> Released:
     released.rules = Rules.restore(parts.rules)
     released.keys = KeyIndex.restore(own.keys)
     released.withdrawals = WithdrawalsDesk.restore([copy(one) for one in parts.withdrawals])
-    released.depths = {
-        row.instrument_id: Depth(row.bids, row.asks) for row in own.depths
-    }
+    released.depths = {row.instrument_id: Depth(row.bids, row.asks) for row in own.depths}
     released.states = dict(own.states)
     released.last_prices = dict(own.last_prices)
     released.outstanding = {(one, index): command for one, index, command in own.outstanding}

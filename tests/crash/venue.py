@@ -63,7 +63,7 @@ async def found(server: ServerProcess, bots: int) -> Venue:
 
 async def _member(client: Client, owner: int, name: str) -> Member:
     account = (await _post(client, "accounts", {"owner": owner, "name": name}))["account"]
-    key = await _post(client, "keys", {"role": "trade", "account": account, "label": name})
+    key = await _post(client, "keys", {"role": "TRADE", "account": account, "label": name})
     return Member(name, account, key["secret"])
 
 

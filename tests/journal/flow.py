@@ -337,8 +337,7 @@ async def _trade(service: Service, flow: Flow, commands: int, callers: trio.Nurs
     drawn_before = flow.drawn
     while flow.drawn < drawn_before + commands:
         burst = [
-            flow.draw(service.released, service.now_ns())
-            for _ in range(flow.random.randint(1, 12))
+            flow.draw(service.released, service.now_ns()) for _ in range(flow.random.randint(1, 12))
         ]
         callers.start_soon(service.submit_batch, burst)
         what_next = flow.random.random()

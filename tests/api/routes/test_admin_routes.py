@@ -145,7 +145,7 @@ async def test_a_halt_stops_orders_and_lets_cancels_pass(
 
 
 async def test_limits_are_kept_and_shown_in_decimals(venue: Venue) -> None:
-    limits = {
+    limits: dict[str, Any] = {
         "account": 100,
         "open_orders_max": 1,
         "instruments": {"BTC-USD": {"quantity_max": "2.000", "notional_max": "150.00000"}},
@@ -159,7 +159,7 @@ async def test_limits_are_kept_and_shown_in_decimals(venue: Venue) -> None:
     assert (await venue.alice.place("a-4", 422))["code"] == "LIMIT_EXCEEDED"
     unlimited = await venue.admin.get("/v1/admin/limits?account=101")
     assert unlimited["open_orders_max"] is None
-    bad = {"account": 100, "instruments": {"NONE": {}}}
+    bad: dict[str, Any] = {"account": 100, "instruments": {"NONE": {}}}
     assert (await venue.admin.post("/v1/admin/limits", 404, **bad))["code"] == "UNKNOWN_INSTRUMENT"
 
 

@@ -1,5 +1,7 @@
 """Placing, replacing, cancelling and looking up orders at the door."""
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -63,7 +65,7 @@ async def test_a_taker_is_told_its_trades_with_their_fees(venue: Venue) -> None:
     ],
 )
 async def test_what_the_placing_answers_is_what_a_look_up_finds(
-    terms: dict[str, object], status: str, reason: str | None, venue: Venue
+    terms: dict[str, Any], status: str, reason: str | None, venue: Venue
 ) -> None:
     await venue.alice.place("seed-1", price="100.00", quantity="0.5")
     await venue.bob.place("seed-2", side="sell", price="100.00", quantity="0.5")

@@ -1,9 +1,11 @@
 """Withdrawals at the door."""
 
+from typing import Any
+
 from tests.api.routes.conftest import Open
 from tests.api.routes.venue import Venue
 
-TERMS = {"asset": "BTC", "amount": "1.5", "destination": "bc1-somewhere"}
+TERMS: dict[str, Any] = {"asset": "BTC", "amount": "1.5", "destination": "bc1-somewhere"}
 
 
 async def test_a_withdrawal_holds_cools_off_and_can_be_taken_back(open_venue: Open) -> None:

@@ -129,7 +129,6 @@ class Venue:
         self.engine = Engine(self.store, self.custody, settings)
         self.service = Service(self.engine)
         self.bind = Bind(port=0)
-        self._clients: list[httpx2.AsyncClient] = []
 
     async def open(self, nursery: trio.Nursery, limits: ServerLimits) -> None:
         """Start everything, in order."""
@@ -141,21 +140,21 @@ class Venue:
             await serve(app, self.bind, limits, task_status=task_status)
 
         [self.bind] = await nursery.start(serve_it)
+        self._client = httpx2.AsyncClient(
+            base_url=self.bind.url, timeout=10, trust_env=False, verify=False
+        )
         self.admin, self.alice, self.bob, self.reader = (
             self.caller(KEYS[name]) for name in ("admin", "alice", "bob", "reader")
         )
         self.nobody = self.caller(None)
 
     def caller(self, secret: str | None) -> Caller:
-        """A caller with connections of its own."""
-        client = httpx2.AsyncClient(base_url=self.bind.url, timeout=10, trust_env=False)
-        self._clients.append(client)
-        return Caller(client, secret)
+        """A caller with this key."""
+        return Caller(self._client, secret)
 
     async def close(self) -> None:
         """Hang up on behalf of all callers."""
-        for client in self._clients:
-            await client.aclose()
+        await self._client.aclose()
 
     async def _seed(self) -> None:
         commands = (

@@ -1,0 +1,55 @@
+"""`outcry serve`: the engine, its database and its HTTP door in one process."""
+
+import sys
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from api import logs
+from api.commands.settings import ConfigPath, settings_of
+from api.first_key import greet_operator
+from api.serving import Greet, run_server
+from config import Settings
+from engine.actors.supervisor import GaveUp
+from engine.errors import EngineError
+
+PortNumber = Annotated[int | None, Parameter(help="Listen here; overrides the settings.")]
+InMemory = Annotated[
+    bool, Parameter(name="--memory", help="Keep nothing: a quick try without a database.")
+]
+
+
+async def serve(
+    path: ConfigPath = None, *, port: PortNumber = None, in_memory: InMemory = False
+) -> int:
+    """Serve until Ctrl-C or SIGTERM; a second one does not wait for what is in flight."""
+    return await serve_with(with_port(settings_of(path), port), greet_operator, in_memory=in_memory)
+
+
+async def serve_with(settings: Settings, greet: Greet, *, in_memory: bool) -> int:
+    """Serve, with one plain line for each reason why that is impossible; the exit code."""
+    logs.configure(settings.log)
+    code = 0
+    try:
+        await run_server(settings, greet, in_memory=in_memory)
+    except* (EngineError, OSError, GaveUp) as reasons:
+        for reason in leaves(reasons):
+            print(f"outcry: {reason.__class__.__name__}: {reason}", file=sys.stderr)
+        code = 1
+    return code
+
+
+def with_port(settings: Settings, port: int | None) -> Settings:
+    """The settings, with another port if one is given."""
+    if port is None:
+        return settings
+    server = msgspec.structs.replace(settings.server, port=port)
+    return msgspec.structs.replace(settings, server=server)
+
+
+def leaves(group: BaseException) -> list[BaseException]:
+    """The exceptions inside nested groups."""
+    if isinstance(group, BaseExceptionGroup):
+        return [leaf for inner in group.exceptions for leaf in leaves(inner)]
+    return [group]

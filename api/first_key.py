@@ -1,0 +1,47 @@
+"""The first start: an admin key that is shown once, and lines to try it with."""
+
+from typing import Final
+
+from api.auth import digest_of, new_secret
+from engine.accounts.messages import CreateKey, Role
+from engine.errors import EngineError
+from engine.service import Service
+from engine.units import AccountId
+
+_WELCOME: Final = """
+Outcry listens on {url}
+
+This is its first start. The admin key, shown this once and never again:
+
+    export OUTCRY_KEY={secret}
+
+Try it:
+
+    curl {url}/v1/health
+    curl {url}/v1/admin/assets -H "Authorization: Bearer $OUTCRY_KEY" \\
+        -H 'Content-Type: application/json' -d '{{"code":"USD","kind":"currency","scale":6}}'
+    curl {url}/v1/admin/actors -H "Authorization: Bearer $OUTCRY_KEY"
+
+`outcry demo` serves a market that is ready to trade. Ctrl-C stops.
+"""
+
+
+async def greet_operator(service: Service, url: str) -> str:
+    """What `outcry serve` prints: at the first start an admin key, made now."""
+    keys = service.released.rules.directory.keys.values()
+    if any(key.role is Role.ADMIN for key in keys):
+        return f"\nOutcry listens on {url}. Ctrl-C stops.\n"
+    return _WELCOME.format(url=url, secret=await make_admin_key(service))
+
+
+async def make_admin_key(service: Service, secret: str = "", key: str = "") -> str:
+    """Let an admin's key in, a new one unless given; returns its secret.
+
+    Raises: EngineError when it is refused.
+    """
+    secret = secret or new_secret()
+    command = CreateKey(Role.ADMIN, AccountId(0), digest_of(secret), "first admin key")
+    record = await service.submit(command, key=key)
+    if record.refusal is not None:
+        raise EngineError(f"no admin key: {record.refusal.reason}")
+    return secret

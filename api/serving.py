@@ -1,0 +1,154 @@
+"""A whole server in one tree: database, journal, engine, door; up in this order, down in reverse.
+
+database        the embedded PostgreSQL, brought back whenever it dies; or a server by URL
+  engine        recovered from the journal, lives until everybody is answered
+    door        accepts until the first signal, then finishes what is in flight
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+from typing import Final
+
+import structlog
+import trio
+
+from api.app import create_app
+from api.diagnosis import data_folder
+from api.server import serve
+from config import Settings
+from config.settings import DatabaseSettings
+from engine import runtime
+from engine.gateways.custody import FileCustody, SimulatedCustody
+from engine.ports import Custody, JournalStore
+from engine.service import Service
+from engine.storage.bridge import AsyncioThread
+from engine.storage.embedded import EmbeddedPostgres
+from engine.storage.limits import StoreLimits
+from engine.storage.memory import MemoryJournalStore
+from engine.storage.migrate import migrate
+from engine.storage.postgres import PostgresJournalStore
+from engine.wiring import Engine
+
+_log = structlog.get_logger("serving")
+_CUSTODY_FOLDER: Final = "custody"
+
+#: What to tell a newcomer once the server listens, given its service and its URL.
+Greet = Callable[[Service, str], Awaitable[str]]
+
+
+class Shutdown:
+    """What signals mean: while serving, the first one finishes and the second one ends at once.
+
+    Before serving nothing has been accepted, so the first one ends at once too.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = trio.Event()
+        self.everything = trio.CancelScope()
+        self.is_serving = False
+
+    async def watch(
+        self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Act on signals. Waits for two at the most; a third one has its usual effect."""
+        with trio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                if self.stopping.is_set() or not self.is_serving:
+                    _log.warning("ending at once", signal=number)
+                    self.stopping.set()
+                    self.everything.cancel()
+                    return
+                _log.info("stopping; a second signal ends at once", signal=number)
+                self.stopping.set()
+
+
+async def run_server(settings: Settings, greet: Greet, *, in_memory: bool = False) -> None:
+    """Serve until told to stop. With `in_memory` everything is forgotten at the end.
+
+    Raises: what makes serving impossible: EngineError, OSError, supervisor.GaveUp; in groups.
+    """
+    runtime.tune()
+    shutdown = Shutdown()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(shutdown.watch)
+        with shutdown.everything:
+            if in_memory:
+                await _serve_from(
+                    MemoryJournalStore(), SimulatedCustody(), settings, greet, shutdown
+                )
+            else:
+                custody = _file_custody(data_folder(settings.database))
+                async with _stored(settings.database) as store:
+                    await _serve_from(store, custody, settings, greet, shutdown)
+        nursery.cancel_scope.cancel()
+    _log.info("stopped")
+
+
+async def _serve_from(
+    store: JournalStore, custody: Custody, settings: Settings, greet: Greet, shutdown: Shutdown
+) -> None:
+    """Run an engine on a store, and a door in front of it."""
+    engine = Engine(store, custody, settings.engine)
+    service = Service(engine)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(engine.run)
+        runtime.freeze()
+        await _keep_door(service, settings, greet, shutdown)
+        await engine.drain()
+        nursery.cancel_scope.cancel()
+
+
+async def _keep_door(
+    service: Service, settings: Settings, greet: Greet, shutdown: Shutdown
+) -> None:
+    """Let callers in until told to stop; returns once everybody inside is answered."""
+    door = partial(
+        serve,
+        create_app(service, settings.api),
+        settings.server.bind,
+        settings.server.limits,
+        stopping=shutdown.stopping,
+    )
+    async with trio.open_nursery() as nursery:
+        addresses = await nursery.start(door)
+        shutdown.is_serving = True
+        url = addresses[0].url
+        _log.info("serving", url=url, sequence=service.released.sequence)
+        print(await greet(service, url), flush=True)
+
+
+@asynccontextmanager
+async def _stored(settings: DatabaseSettings) -> AsyncIterator[JournalStore]:
+    """The journal's store in a migrated database."""
+    limits = StoreLimits(lock_wait_s=settings.lock_wait_s)
+    async with _database(settings) as dsn, AsyncioThread() as bridge:
+        for name in await migrate(bridge, dsn):
+            _log.info("migrated", migration=name)
+        yield PostgresJournalStore(bridge, dsn, limits)
+
+
+@asynccontextmanager
+async def _database(settings: DatabaseSettings) -> AsyncIterator[str]:
+    """The database's URL: the one given, or that of a server of our own, kept running."""
+    if settings.url:
+        yield settings.url
+        return
+    async with EmbeddedPostgres(data_folder(settings)) as server:
+        for note in server.notes:
+            _log.info(note)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.keep_running)
+            yield server.dsn()
+            nursery.cancel_scope.cancel()
+
+
+def _file_custody(folder: Path) -> FileCustody:
+    """Withdrawals by hand, in a folder for the engine's user alone."""
+    custody_folder = folder / _CUSTODY_FOLDER
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    custody_folder.mkdir(mode=0o700, exist_ok=True)
+    return FileCustody(custody_folder)
