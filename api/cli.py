@@ -12,7 +12,11 @@ from cyclopts import App
 COMMANDS: Final = (
     ("bench", "api.commands.bench:app", "Measure this machine."),
     ("config", "api.commands.config:app", "Look at the settings."),
+    ("demo", "api.commands.demo:demo", "Serve a market that is ready to trade."),
     ("doctor", "api.commands.doctor:doctor", "Check machine, settings and database."),
+    ("projector", "api.commands.projector:projector", "Leave snapshots behind a running engine."),
+    ("serve", "api.commands.serve:serve", "Serve the engine and its database."),
+    ("verify", "api.commands.verify:verify", "Prove the journal from its first byte."),
     ("version", "api.commands.version:version", "Say which release runs on what."),
 )
 

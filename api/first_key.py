@@ -1,4 +1,4 @@
-"""The first start: an admin key that is shown once, and lines to try it with."""
+"""An admin key at the first start, or when the last one was lost; and lines to try it with."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from engine.units import AccountId
 _WELCOME: Final = """
 Outcry listens on {url}
 
-This is its first start. The admin key, shown this once and never again:
+An admin key, shown this once and never again:
 
     export OUTCRY_KEY={secret}
 
@@ -26,22 +26,22 @@ Try it:
 """
 
 
-async def greet_operator(service: Service, url: str) -> str:
-    """What `outcry serve` prints: at the first start an admin key, made now."""
+async def greet_operator(service: Service, url: str, *, wants_key: bool = False) -> str:
+    """What `outcry serve` prints: an admin key if there is none yet, or if one is wanted."""
     keys = service.released.rules.directory.keys.values()
-    if any(key.role is Role.ADMIN for key in keys):
+    if not wants_key and any(key.role is Role.ADMIN for key in keys):
         return f"\nOutcry listens on {url}. Ctrl-C stops.\n"
     return _WELCOME.format(url=url, secret=await make_admin_key(service))
 
 
-async def make_admin_key(service: Service, secret: str = "", key: str = "") -> str:
-    """Let an admin's key in, a new one unless given; returns its secret.
+async def make_admin_key(service: Service) -> str:
+    """Let a new admin's key in; returns its secret.
 
     Raises: EngineError when it is refused.
     """
-    secret = secret or new_secret()
-    command = CreateKey(Role.ADMIN, AccountId(0), digest_of(secret), "first admin key")
-    record = await service.submit(command, key=key)
+    secret = new_secret()
+    command = CreateKey(Role.ADMIN, AccountId(0), digest_of(secret), "made at the start")
+    record = await service.submit(command)
     if record.refusal is not None:
         raise EngineError(f"no admin key: {record.refusal.reason}")
     return secret

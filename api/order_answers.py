@@ -24,6 +24,7 @@ from engine.orderbook.messages import (
 from engine.products.exchange.messages import (
     ConditionalPlaced,
     Leg,
+    OrderTriggered,
     PlaceConditional,
     TradeSettled,
     TriggerWhen,
@@ -196,6 +197,10 @@ def _follow(order: Order, event: Any) -> None:
             if order.filled_lots >= order.total_lots:
                 order.status = OrderStatus.CANCELLED
                 order.ended_because = CancelReason.SELF_TRADE
+        case OrderCancelled(reason=CancelReason.OTHER_LEG):
+            pass  # its other leg goes on
+        case OrderTriggered() if event.order_id == order.order_id:
+            order.status = OrderStatus.TRIGGERED
         case OrderCancelled() if event.order_id == order.order_id:
             spent = event.reason == CancelReason.BUDGET_SPENT and order.filled_lots > 0
             order.status = OrderStatus.FILLED if spent else OrderStatus.CANCELLED

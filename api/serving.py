@@ -81,8 +81,8 @@ async def run_server(settings: Settings, greet: Greet, *, in_memory: bool = Fals
                     MemoryJournalStore(), SimulatedCustody(), settings, greet, shutdown
                 )
             else:
-                custody = _file_custody(data_folder(settings.database))
                 async with _stored(settings.database) as store:
+                    custody = _file_custody(data_folder(settings.database))
                     await _serve_from(store, custody, settings, greet, shutdown)
         nursery.cancel_scope.cancel()
     _log.info("stopped")
@@ -149,6 +149,5 @@ async def _database(settings: DatabaseSettings) -> AsyncIterator[str]:
 def _file_custody(folder: Path) -> FileCustody:
     """Withdrawals by hand, in a folder for the engine's user alone."""
     custody_folder = folder / _CUSTODY_FOLDER
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    custody_folder.mkdir(mode=0o700, exist_ok=True)
+    custody_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return FileCustody(custody_folder)

@@ -9,4 +9,5 @@ actors                              trio: mailboxes, supervision, the stations
 gateways, storage                   adapters
 service                             the facade the api calls
 wiring                              the supervision tree, as an outline
+projector                           the process beside the engine that leaves snapshots behind
 """

@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 import structlog
 import trio
 
+from engine.accounts.messages import ChangeRules
 from engine.actors.accounts import AccountsActor, AccountsMessage
 from engine.actors.actor import Actor, Vitals
 from engine.actors.clock import TrioClock
 from engine.actors.custody import CustodyGateway, Submission
 from engine.actors.deadlines import Deadlines, keep_waking
 from engine.actors.desks import DesksActor
-from engine.actors.envelope import Envelope
+from engine.actors.envelope import Envelope, Lane
 from engine.actors.gate import Gate
 from engine.actors.journal import JournalActor
 from engine.actors.mailbox import Mailbox
@@ -31,6 +32,7 @@ from engine.errors import (
     StorageUnusable,
 )
 from engine.journal.blocks import Head
+from engine.journal.records import RULES_VERSION
 from engine.journal.released import Released
 from engine.journal.state import EngineState
 from engine.ports import Custody, JournalStore
@@ -117,6 +119,11 @@ class Line:
         self.desks.host(WITHDRAWALS_DESK, state.withdrawals)
         for instrument_id, desk in state.desks.items():
             self.desks.host(DeskId(instrument_id), desk)
+
+        if self.released.rules.version != RULES_VERSION:
+            # Before any caller's: from this record on, these rules decide.
+            change = Envelope(ChangeRules(RULES_VERSION), Lane.RESULT)
+            self._accounts_mailbox.tell([change])
 
     def tell(self, envelopes: list[Envelope]) -> None:
         """Send admitted commands on their way. Never waits."""

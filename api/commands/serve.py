@@ -1,6 +1,7 @@
 """`outcry serve`: the engine, its database and its HTTP door in one process."""
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -21,10 +22,16 @@ InMemory = Annotated[
 
 
 async def serve(
-    path: ConfigPath = None, *, port: PortNumber = None, in_memory: InMemory = False
+    path: ConfigPath = None,
+    *,
+    port: PortNumber = None,
+    in_memory: InMemory = False,
+    new_admin_key: Annotated[bool, Parameter(help="Make another admin key and show it.")] = False,
 ) -> int:
     """Serve until Ctrl-C or SIGTERM; a second one does not wait for what is in flight."""
-    return await serve_with(with_port(settings_of(path), port), greet_operator, in_memory=in_memory)
+    settings = with_port(settings_of(path), port)
+    greet = partial(greet_operator, wants_key=new_admin_key)
+    return await serve_with(settings, greet, in_memory=in_memory)
 
 
 async def serve_with(settings: Settings, greet: Greet, *, in_memory: bool) -> int:

@@ -11,6 +11,7 @@ import structlog
 from engine.accounts.desk import AccountsDesk
 from engine.accounts.messages import AccountsCommand
 from engine.actors.actor import Actor, Vitals
+from engine.actors.crash_points import CrashPoint, passing
 from engine.actors.envelope import Envelope, Lane
 from engine.actors.gate import Gate
 from engine.actors.mailbox import Mailbox
@@ -70,6 +71,7 @@ class AccountsActor(Actor[AccountsMessage]):
 
     async def receive(self, batch: list[AccountsMessage]) -> None:
         """Stamp, reserve, and send on. Never waits."""
+        passing(CrashPoint.IN_MAILBOX)
         envelopes = self._in_order(batch)
         self._desk.release_through(self._released.sequence)
         to_desks: list[Envelope] = []

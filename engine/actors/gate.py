@@ -5,6 +5,7 @@ from typing import Any, Final
 import trio
 
 from engine.accounts.messages import CancelAll, SetHalt
+from engine.actors.crash_points import CrashPoint, passing
 from engine.actors.envelope import Envelope, Ticket
 from engine.errors import EngineError, Halted, KeyConflict, Overloaded
 from engine.journal.keys import Answered, KeyIndex
@@ -85,6 +86,7 @@ class Gate:
         Raises: Halted without an engine, KeyConflict for a used key with another body, Overloaded
         when no slot is free; then nothing was accepted.
         """
+        passing(CrashPoint.DECODED)
         if self._keys is None or self._stopping:
             raise Halted("the engine is not running, or is stopping")
         if key:

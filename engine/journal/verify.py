@@ -222,15 +222,10 @@ class Verifier:
             return True
         self._redecided += 1
         for part in ("events", "entries", "holds", "follow_ups"):
-            expected, found = list(getattr(decision, part)), list(getattr(record, part))
-            if expected != found:
-                self._note(
-                    Check.DECISION,
-                    block_number,
-                    record.sequence,
-                    f"{part}: {_text(expected)}",
-                    f"{part}: {_text(found)}",
-                )
+            decided, recorded = list(getattr(decision, part)), list(getattr(record, part))
+            if decided != recorded:
+                expected, found = f"{part}: {_text(decided)}", f"{part}: {_text(recorded)}"
+                self._note(Check.DECISION, block_number, record.sequence, expected, found)
                 return False
         return True
 

@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "service": BELOW_ACTORS | {"actors", "wiring"},  # a facade over the tree, adapters unseen
     "gateways": ADAPTER,
     "storage": ADAPTER,
+    "projector": BELOW_ACTORS | {"actors"},  # a process of its own over any store
     "wiring": BELOW_ACTORS | {"actors", "runtime", "gateways", "storage"},
 }
 

@@ -7,6 +7,7 @@ wholly not, and from now on as definite as any other call.
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Final
 
 import trio
 
@@ -14,7 +15,7 @@ from tests.crash.history import TERMINAL, Call, History, Outcome, SeenOrder, ans
 from tests.crash.http_client import Client, Reply
 from tests.crash.venue import Venue
 
-ASKED_AT_ONCE: int = 8
+ASKED_AT_ONCE: Final = 8
 
 
 class Checker:
@@ -31,17 +32,13 @@ class Checker:
     async def recheck(self, calls: Iterable[Call]) -> None:
         """Ask about every call again.
 
-        Raises: NotSent or AnswerLost when the server is gone; then nothing is proven either way
-        and everything may be asked once more.
+        Raises: a group of NotSent and AnswerLost when the server is gone; then nothing is proven
+        either way, and everything may be asked once more.
         """
-        left = list(calls)
-        left.reverse()
-        try:
-            async with trio.open_nursery() as nursery:
-                for _ in range(ASKED_AT_ONCE):
-                    nursery.start_soon(self._ask, left)
-        except* trio.Cancelled:
-            raise
+        left = list(reversed(list(calls)))
+        async with trio.open_nursery() as nursery:
+            for _ in range(ASKED_AT_ONCE):
+                nursery.start_soon(self._ask, left)
 
     async def _ask(self, left: list[Call]) -> None:
         clients: dict[int, Client] = {}

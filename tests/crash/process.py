@@ -1,6 +1,7 @@
 """The server as the operating system sees it: started, killed, frozen, started again."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,10 +17,9 @@ import trio
 from tests.crash.http_client import AnswerLost, Client, NotSent
 
 ROOT: Final = Path(__file__).parents[2]
-#: The first admin's secret, told to every server at its first start.
-ADMIN: Final = "ock_" + "crash" * 8
 READY_S: Final = 90.0
 _POLL_S: Final = 0.02
+_FIRST_KEY: Final = re.compile(rb"OUTCRY_KEY=(ock_\S+)")
 
 
 def free_port() -> int:
@@ -74,10 +74,11 @@ class ServerProcess:
         """Whether the present life has not ended."""
         return self._process is not None and self._process.poll() is None
 
-    def spawn(self, crash_at: str = "") -> None:
-        """Begin a life that dies at `crash_at`, if stated. Waits for nothing."""
-        environ = {
-            **{name: text for name, text in os.environ.items() if not name.startswith("OUTCRY_")},
+    def environ(self) -> dict[str, str]:
+        """The environment of every `outcry` command on this data folder."""
+        ours = {name: text for name, text in os.environ.items() if not name.startswith("OUTCRY_")}
+        return {
+            **ours,
             "PYTHONPATH": str(ROOT),
             "OUTCRY__SERVER__PORT": str(self.port),
             "OUTCRY__DATABASE__DATA_FOLDER": str(self.folder / "data"),
@@ -85,11 +86,15 @@ class ServerProcess:
             "OUTCRY__LOG__FORMAT": "json",
             **self._environ,
         }
+
+    def spawn(self, crash_at: str = "") -> None:
+        """Begin a life that dies at `crash_at`, if stated. Waits for nothing."""
+        environ = self.environ()
         if crash_at:
             environ["OUTCRY_CRASH_AT"] = crash_at
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                serve_command(), env=environ, stdout=log, stderr=log, cwd=self.folder
+                outcry("serve"), env=environ, stdout=log, stderr=log, cwd=self.folder
             )
         self.lives += 1
 
@@ -157,6 +162,13 @@ class ServerProcess:
             return int(lines[0])
         return None
 
+    async def first_key(self) -> str:
+        """The admin key that a server prints at its first start. Waits for it."""
+        with trio.fail_after(READY_S):
+            while (printed := _FIRST_KEY.search(self.log.read_bytes())) is None:  # noqa: ASYNC110
+                await trio.sleep(_POLL_S)
+        return printed[1].decode()
+
     def last_words(self) -> str:
         """The end of the log."""
         with suppress(FileNotFoundError):
@@ -172,6 +184,6 @@ class ServerProcess:
         return lines
 
 
-def serve_command() -> list[str]:
-    """How a server is started."""
-    return [sys.executable, "-m", "api.cli", "serve"]
+def outcry(*arguments: str) -> list[str]:
+    """The command line of one `outcry` command, as its console script runs it."""
+    return [sys.executable, "-c", "from api.cli import main; raise SystemExit(main())", *arguments]

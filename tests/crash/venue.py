@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from tests.crash.http_client import Client
-from tests.crash.process import ADMIN, ServerProcess
+from tests.crash.process import ServerProcess
 
 INSTRUMENTS: Final = ("BTC-USD", "ETH-USD")
 SCALES: Final = {"USD": 6, "BTC": 8, "ETH": 8}
@@ -31,6 +31,7 @@ class Venue(msgspec.Struct, frozen=True):
     """Who may call the server."""
 
     port: int
+    admin_secret: str
     members: list[Member]
 
     def accounts(self) -> list[int]:
@@ -40,12 +41,13 @@ class Venue(msgspec.Struct, frozen=True):
     def client(self, account: int, wait_s: float = 30.0) -> Client:
         """A connection for an account; 0 is the operator."""
         secrets = {member.account: member.secret for member in self.members}
-        return Client(self.port, secrets.get(account, ADMIN), wait_s)
+        return Client(self.port, secrets.get(account, self.admin_secret), wait_s)
 
 
 async def found(server: ServerProcess, bots: int) -> Venue:
     """Create everything on an empty, running server."""
-    client = Client(server.port, ADMIN)
+    secret = await server.first_key()
+    client = Client(server.port, secret)
     for code, scale in SCALES.items():
         kind = "currency" if code == "USD" else "coin"
         await _post(client, "assets", {"code": code, "kind": kind, "scale": scale})
@@ -58,7 +60,7 @@ async def found(server: ServerProcess, bots: int) -> Venue:
     owner = (await _post(client, "owners", {"name": "crash tests"}))["owner"]
     members = [await _member(client, owner, f"bot{number}") for number in range(bots)]
     await client.aclose()
-    return Venue(server.port, members)
+    return Venue(server.port, secret, members)
 
 
 async def _member(client: Client, owner: int, name: str) -> Member:

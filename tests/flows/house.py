@@ -22,7 +22,7 @@ from engine.accounts.messages import (
 )
 from engine.gateways.custody import SimulatedCustody
 from engine.journal.blocks import GENESIS_DIGEST, Head, check_follows
-from engine.journal.records import Record, decode
+from engine.journal.records import Record, decode, encode
 from engine.journal.state import EngineState
 from engine.ledger.amounts import AssetKind
 from engine.orderbook.messages import CancelOrder, OrderKind, PlaceOrder, TimeInForce
@@ -118,6 +118,11 @@ def folded(journal: MemoryJournal) -> EngineState:
 def records_of(journal: MemoryJournal) -> list[Record]:
     """Every record of a journal, in sequence."""
     return [record for block in journal.blocks for record in decode(block.payload)]
+
+
+def same(one: Record, other: Record) -> bool:
+    """Whether two records are the same on paper."""
+    return encode([one]) == encode([other])
 
 
 def check_holds(state: EngineState) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from engine.accounts.messages import Transfer
 from engine.errors import Halted, InvariantViolated, OutcomeUnknown
@@ -27,13 +27,14 @@ from tests.flows.house import (
     cancel,
     folded,
     house,
+    same,
     sell,
 )
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-
-async def test_a_restarted_engine_shows_exactly_what_was_answered() -> None:
+async def test_a_restarted_engine_shows_exactly_what_was_answered(
+    autojump_clock: MockClock,
+) -> None:
     journal = MemoryJournal()
     async with house(journal) as first:
         await first.founded()
@@ -48,17 +49,19 @@ async def test_a_restarted_engine_shows_exactly_what_was_answered() -> None:
         assert second.service.order(resting).status is OrderStatus.FILLED
 
 
-async def test_an_answer_outlives_the_engine_that_gave_it() -> None:
+async def test_an_answer_outlives_the_engine_that_gave_it(autojump_clock: MockClock) -> None:
     journal = MemoryJournal()
     async with house(journal) as first:
         await first.founded()
         answer = await first.submit(buy(1, 50), key="mine", digest=7)
     async with house(journal) as second:
-        assert await second.submit(buy(1, 50), key="mine", digest=7) == answer
+        assert same(await second.submit(buy(1, 50), key="mine", digest=7), answer)
         assert second.service.released.orders.open_count == 1
 
 
-async def test_a_refusal_stays_the_answer_even_after_a_deposit_and_a_restart() -> None:
+async def test_a_refusal_stays_the_answer_even_after_a_deposit_and_a_restart(
+    autojump_clock: MockClock,
+) -> None:
     journal = MemoryJournal()
     too_much = Transfer(ANN, BOB, QUOTE, AmountMinor(FUNDS + 1))
     async with house(journal) as first:
@@ -67,23 +70,23 @@ async def test_a_refusal_stays_the_answer_even_after_a_deposit_and_a_restart() -
         assert refused.refusal is not None
         assert refused.refusal.reason is Reason.INSUFFICIENT_FUNDS
         await first.submit(Transfer(BOB, ANN, QUOTE, AmountMinor(10)))
-        assert await first.submit(too_much, key="k") == refused
+        assert same(await first.submit(too_much, key="k"), refused)
     async with house(journal) as second:
-        assert await second.submit(too_much, key="k") == refused
+        assert same(await second.submit(too_much, key="k"), refused)
 
 
-async def test_a_follow_up_that_a_crash_left_behind_is_done_once_after_it() -> None:
+async def test_a_follow_up_that_a_crash_left_behind_is_done_once_after_it(
+    autojump_clock: MockClock,
+) -> None:
     journal = MemoryJournal()
     async with house(journal) as first:
         await first.founded()
         leg = Leg(TriggerWhen.AT_OR_ABOVE, PriceTicks(60), OrderKind.LIMIT, PriceTicks(55))
-        stop = await first.submit(
-            PlaceConditional(ANN, ONE, Side.BUY, QuantityLots(3), (leg,))
-        )
+        stop = await first.submit(PlaceConditional(ANN, ONE, Side.BUY, QuantityLots(3), (leg,)))
         await first.submit(sell(1, 60))
         first.engine.observe(lambda _block: first.kill() if _triggers(first) else None)
         with trio.move_on_after(1):
-            await first.submit(buy(1, 60, by=BOB))
+            await first.submit(buy(1, 60))
             await trio.sleep_forever()
     state = folded(journal)
     assert [command.order_id for command in state.released.outstanding.values()] == [stop.sequence]
@@ -99,7 +102,9 @@ def _triggers(one: House) -> bool:
     return bool(one.service.released.outstanding)
 
 
-async def test_time_goes_on_from_the_journal_when_the_wall_clock_was_set_back() -> None:
+async def test_time_goes_on_from_the_journal_when_the_wall_clock_was_set_back(
+    autojump_clock: MockClock,
+) -> None:
     journal = MemoryJournal()
     async with house(journal) as first:
         await first.founded()
@@ -113,7 +118,7 @@ async def test_time_goes_on_from_the_journal_when_the_wall_clock_was_set_back() 
         assert second.service.order(ahead.sequence).status is OrderStatus.CANCELLED
 
 
-async def test_an_order_until_a_time_ends_when_it_comes() -> None:
+async def test_an_order_until_a_time_ends_when_it_comes(autojump_clock: MockClock) -> None:
     async with house() as one:
         await one.founded()
         record = await one.submit(buy_until(one.service.now_ns() + 5 * 10**9, 2, 50))
@@ -125,7 +130,7 @@ async def test_an_order_until_a_time_ends_when_it_comes() -> None:
         assert one.balance(ANN, QUOTE) == (FUNDS, 0)
 
 
-async def test_a_deadline_set_before_a_restart_is_kept_after_it() -> None:
+async def test_a_deadline_set_before_a_restart_is_kept_after_it(autojump_clock: MockClock) -> None:
     journal = MemoryJournal()
     async with house(journal) as first:
         await first.founded()
@@ -150,7 +155,7 @@ class FallsOnce(MemoryJournalStore):
             raise InvariantViolated("planned")
 
 
-async def test_after_a_fall_the_same_key_gives_a_definite_answer() -> None:
+async def test_after_a_fall_the_same_key_gives_a_definite_answer(autojump_clock: MockClock) -> None:
     store = FallsOnce()
     async with house(store=store) as one:
         await one.founded()
@@ -166,7 +171,7 @@ async def test_after_a_fall_the_same_key_gives_a_definite_answer() -> None:
         assert one.service.released.orders.open_count == 1
 
 
-async def test_an_engine_that_falls_too_often_gives_up() -> None:
+async def test_an_engine_that_falls_too_often_gives_up(autojump_clock: MockClock) -> None:
     store = FallsOnce()
     with pytest.RaisesGroup(Exception, flatten_subgroups=True):
         async with house(store=store, engine_restarts_max=2) as one:
@@ -178,7 +183,9 @@ async def test_an_engine_that_falls_too_often_gives_up() -> None:
                 await trio.sleep(2)
 
 
-async def test_an_orderly_drain_answers_what_is_under_way_and_lets_nothing_in() -> None:
+async def test_an_orderly_drain_answers_what_is_under_way_and_lets_nothing_in(
+    autojump_clock: MockClock,
+) -> None:
     async with house() as one:
         await one.founded()
         answers = []

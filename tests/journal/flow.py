@@ -28,8 +28,15 @@ from engine.accounts.messages import (
     SetTier,
     Transfer,
 )
+from engine.actors.desks import DeskHealth
+from engine.actors.recovery import recover
+from engine.errors import InvariantViolated
 from engine.gateways.custody import CustodyFault, SimulatedCustody
+from engine.journal.blocks import Block
+from engine.journal.records import Record, decode
 from engine.journal.released import Released
+from engine.journal.snapshots import take
+from engine.journal.state import EngineState
 from engine.ledger.amounts import AssetKind
 from engine.orderbook.messages import (
     CancelOrder,
@@ -306,10 +313,27 @@ class Flow:
 
 
 def journal_of(seed: int, commands: int = 400, lives: int = 2) -> MemoryJournal:
-    """The journal of a market that took about so many commands in so many lives."""
+    """The journal of a market that took about so many commands in so many lives.
+
+    Desks fall now and then, and later lives mostly begin from a snapshot.
+    """
     journal = MemoryJournal()
     trio.run(run_flow, journal, Flow(seed), commands, lives, clock=MockClock())
     return journal
+
+
+def records_of(journal: MemoryJournal) -> list[Record]:
+    """Everything a journal holds."""
+    return [record for block in journal.blocks for record in decode(block.payload)]
+
+
+def copy_of(journal: MemoryJournal, blocks: list[Block] | None = None) -> MemoryJournal:
+    """A journal with the same snapshots and the same blocks, or others in their place."""
+    copied = MemoryJournal()
+    copied.epoch = journal.epoch
+    copied.blocks = list(journal.blocks if blocks is None else blocks)
+    copied.snapshots = dict(journal.snapshots)
+    return copied
 
 
 async def run_flow(journal: MemoryJournal, flow: Flow, commands: int, lives: int = 1) -> None:
@@ -317,6 +341,8 @@ async def run_flow(journal: MemoryJournal, flow: Flow, commands: int, lives: int
     faults = flow.random.choices(list(CustodyFault), (6, 1, 1, 1, 1, 1), k=commands)
     custody = SimulatedCustody(faults)
     for life in range(lives):
+        if life and flow.random.random() < 0.7:
+            await keep_snapshot(journal)
         settings = EngineSettings(edge_deadline_s=10_000.0)
         engine = Engine(MemoryJournalStore(journal), custody, settings)
         async with trio.open_nursery() as nursery:
@@ -326,25 +352,48 @@ async def run_flow(journal: MemoryJournal, flow: Flow, commands: int, lives: int
                 for command in opening():
                     await service.submit(command)
             async with trio.open_nursery() as callers:
-                await _trade(service, flow, commands // lives, callers)
+                await _trade(engine, flow, commands // lives, callers)
                 callers.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
 
 
-async def _trade(service: Service, flow: Flow, commands: int, callers: trio.Nursery) -> None:
+async def keep_snapshot(journal: MemoryJournal) -> None:
+    """Leave a snapshot at the journal's head, as the projector would."""
+    store = MemoryJournalStore(journal)
+    state = await recover(store, EngineState, journal.head)
+    await store.write_snapshot(take(journal.head, state.snapshot()))
+
+
+class Exploding:
+    """In a machine's place: raises at its next decision, as one with a bug would."""
+
+    DECIDING_CHANGES = True
+    next_deadline_ns = None
+
+    def decide(self, sequence: int, *_: object) -> None:
+        """Never decides."""
+        raise InvariantViolated(f"exploded at {sequence}")
+
+
+async def _trade(engine: Engine, flow: Flow, commands: int, callers: trio.Nursery) -> None:
     """Submit bursts, some of them on top of each other; let seconds pass now and then."""
-    clock = trio.lowlevel.current_clock()
+    clock, service = trio.lowlevel.current_clock(), Service(engine)
     drawn_before = flow.drawn
     while flow.drawn < drawn_before + commands:
-        burst = [
-            flow.draw(service.released, service.now_ns()) for _ in range(flow.random.randint(1, 12))
-        ]
-        callers.start_soon(service.submit_batch, burst)
+        count = flow.random.randint(1, 12)
+        released, now_ns = service.released, service.now_ns()
+        callers.start_soon(
+            service.submit_batch, [flow.draw(released, now_ns) for _ in range(count)]
+        )
         what_next = flow.random.random()
         if what_next < 0.5:
             await wait_all_tasks_blocked()
-        elif what_next < 0.9:
+        elif what_next < 0.88:
             await trio.lowlevel.checkpoint()
-        elif isinstance(clock, MockClock):
+        elif what_next < 0.98 and isinstance(clock, MockClock):
             clock.jump(flow.random.random())
             await wait_all_tasks_blocked()
+        else:
+            desk = engine.line.desks.desks.get(flow.random.choice(INSTRUMENTS))
+            if desk is not None and desk.health is DeskHealth.LIVE:
+                desk.machine = Exploding()

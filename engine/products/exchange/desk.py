@@ -276,7 +276,7 @@ class InstrumentDesk(SettlingDesk):
         account_id, before = command.account_id, command.before_order_id
         due = [
             waiting
-            for order_id, waiting in self._triggering.items()
+            for order_id, waiting in sorted(self._triggering.items())
             if order_id < before and account_id in (0, waiting.terms.account_id)
         ][:ORDERS_PER_RECORD_MAX]
         room = ORDERS_PER_RECORD_MAX - len(due)

@@ -60,11 +60,13 @@ class Draft:
         self.high_ticks = 0
 
     def traded_at(self, price_ticks: int) -> None:
+        """Widen the range of traded prices."""
         if not self.low_ticks or price_ticks < self.low_ticks:
             self.low_ticks = price_ticks
         self.high_ticks = max(self.high_ticks, price_ticks)
 
     def decision(self) -> Decision:
+        """The draft, finished."""
         return Decision(self.events, self.entries, self.holds, self.follow_ups)
 
 
