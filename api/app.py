@@ -11,7 +11,7 @@ from api.accounts import AccountRoutes
 from api.admin_directory import DirectoryRoutes
 from api.admin_money import MoneyRoutes
 from api.admin_risk import RiskRoutes
-from api.edge import REPLAY_HEADER, Edge
+from api.edge import REPLAY_HEADER, Edge, answer
 from api.health import HealthRoutes
 from api.markets import MarketRoutes
 from api.orders import OrderRoutes
@@ -61,7 +61,29 @@ def create_app(service: Service, settings: ApiSettings | None = None) -> QuartTr
     edge = Edge(service, ApiSettings() if settings is None else settings)
     for routes in _ROUTES:
         app.register_blueprint(routes(edge).blueprint())
+    overview = overview_of(app)
+
+    async def show_overview() -> Response:
+        """The overview itself, open to all."""
+        return answer(overview)
+
+    app.get("/v1")(show_overview)
     return app
+
+
+def overview_of(app: QuartTrio) -> dict[str, list[dict[str, str]]]:
+    """Every route with the first line of what its docstring says of it."""
+    rows = [
+        {"route": f"{method} {rule.rule}", "about": _about(app, rule.endpoint)}
+        for rule in app.url_map.iter_rules()
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+        if rule.rule.startswith("/v1")
+    ]
+    return {"routes": sorted(rows, key=lambda row: row["route"].split()[::-1])}
+
+
+def _about(app: QuartTrio, endpoint: str) -> str:
+    return (app.view_functions[endpoint].__doc__ or "").partition("\n")[0]
 
 
 async def _mark_replay(response: Response) -> Response:

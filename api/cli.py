@@ -14,6 +14,7 @@ COMMANDS: Final = (
     ("config", "api.commands.config:app", "Look at the settings."),
     ("demo", "api.commands.demo:demo", "Serve a market that is ready to trade."),
     ("doctor", "api.commands.doctor:doctor", "Check machine, settings and database."),
+    ("journal", "api.commands.journal:journal", "Print what is recorded."),
     ("projector", "api.commands.projector:projector", "Leave snapshots behind a running engine."),
     ("serve", "api.commands.serve:serve", "Serve the engine and its database."),
     ("verify", "api.commands.verify:verify", "Prove the journal from its first byte."),

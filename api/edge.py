@@ -138,8 +138,9 @@ def numbered(text: str) -> OrderId:
 
 
 def answer(content: Any, status: int = 200) -> Response:
-    """A JSON response."""
-    return Response(msgspec.json.encode(content), status, content_type="application/json")
+    """A JSON response, one line for whoever reads it in a terminal."""
+    line = msgspec.json.encode(content) + b"\n"
+    return Response(line, status, content_type="application/json")
 
 
 async def _body_digest() -> int:

@@ -1,6 +1,8 @@
 """`outcry serve`: the engine, its database and its HTTP door in one process."""
 
+import os
 import sys
+from errno import EADDRINUSE, EADDRNOTAVAIL
 from functools import partial
 from typing import Annotated
 
@@ -42,9 +44,16 @@ async def serve_with(settings: Settings, greet: Greet, *, in_memory: bool) -> in
         await run_server(settings, greet, in_memory=in_memory)
     except* (EngineError, OSError, GaveUp) as reasons:
         for reason in leaves(reasons):
-            print(f"outcry: {reason.__class__.__name__}: {reason}", file=sys.stderr)
+            print(f"outcry: {explained(reason, settings)}", file=sys.stderr)
         code = 1
     return code
+
+
+def explained(reason: BaseException, settings: Settings) -> str:
+    """What an operator is told; the system itself names no address that was taken."""
+    if isinstance(reason, OSError) and reason.errno in (EADDRINUSE, EADDRNOTAVAIL):
+        return f"cannot listen on {settings.server.bind.url}: {os.strerror(reason.errno)}"
+    return f"{reason.__class__.__name__}: {reason}"
 
 
 def with_port(settings: Settings, port: int | None) -> Settings:

@@ -91,14 +91,17 @@ class AccountsActor(Actor[AccountsMessage]):
 
     def _in_order(self, batch: list[AccountsMessage]) -> list[Envelope]:
         envelopes: list[Envelope] = []
+        inner = False
         for message in batch:
-            if type(message) is DeskReady:
+            if isinstance(message, DeskReady):
                 self._drawn.difference_update(message.deferred)
-            else:
-                envelopes.extend(message)  # type: ignore[arg-type]
+            elif message:
+                envelopes.extend(message)
+                inner = inner or message[0].lane != Lane.OUTSIDE  # one message, one lane
         if self._released.outstanding:
             envelopes.extend(self._draw())
-        if any(envelope.lane != Lane.OUTSIDE for envelope in envelopes):
+            inner = True
+        if inner:
             envelopes.sort(key=_lane)
         return envelopes
 

@@ -7,6 +7,7 @@ kills a server that often, at random times and at every named crash point, and r
 
 import argparse
 import json
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -64,6 +65,7 @@ class Campaign:
         for member in self.venue.members:
             for asset, amount in STAKES.items():
                 await teller.deposit({"account": member.account, "asset": asset, "amount": amount})
+        teller.close()
 
     async def die(self, way: str) -> None:
         """One death: at a crash point, at a random moment, again and again while it recovers."""
@@ -117,10 +119,21 @@ class Campaign:
     async def kill_projector_at(self, point: str) -> None:
         """Let a projector leave its snapshot beside the running server, and die of it."""
         environ = {**self.server.environ(), "OUTCRY_CRASH_AT": point}
-        command = outcry("projector", "--until-input-ends")
-        ended = await trio.run_process(command, env=environ, capture_stderr=True, check=False)
-        if ended.returncode != _SIGKILLED:
-            raise EndedAtOnce(ended.returncode, ended.stderr.decode("utf-8", "replace"))
+        log = self.server.folder / "projector.log"
+        with log.open("wb") as words:
+            process = await trio.lowlevel.open_process(
+                outcry("projector", "--until-input-ends"),
+                stdin=subprocess.PIPE,
+                stderr=words,
+                env=environ,
+            )
+        with trio.fail_after(_REACH_S_MAX):
+            while b"projected" not in log.read_bytes():  # noqa: ASYNC110 - another process
+                await trio.sleep(0.05)
+            if process.stdin is not None:
+                await process.stdin.aclose()
+            if await process.wait() != _SIGKILLED:
+                raise EndedAtOnce(process.returncode or 0, log.read_text())
         self.kills.append(f"{point}:1")
 
     async def restart(self) -> None:

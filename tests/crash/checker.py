@@ -51,7 +51,7 @@ class Checker:
                 self.asked += 1
         finally:
             for client in clients.values():
-                await client.aclose()
+                client.close()
 
     async def _recheck_one(self, client: Client, call: Call) -> None:
         if call.outcome is Outcome.NOTHING:

@@ -58,17 +58,17 @@ class Client:
                 await self._stream.send_all(self._head(method, path, body, key) + body)
                 return await _read_reply(self._stream)
         except (trio.BrokenResourceError, trio.TooSlowError, EOFError) as error:
-            await self.aclose()
+            self.close()
             raise AnswerLost(f"{method} {path}: {error!r}") from error
         except BaseException:
-            await self.aclose()
+            self.close()
             raise
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Leave without goodbye."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            await trio.aclose_forcefully(stream)
+            stream.socket.close()
 
     def _head(self, method: str, path: str, body: bytes, key: str) -> bytes:
         lines = [f"{method} {path} HTTP/1.1", "Host: outcry"]

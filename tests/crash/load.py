@@ -36,7 +36,11 @@ class Caller:
         except NotSent:
             pass
         finally:
-            await self._client.aclose()
+            self.close()
+
+    def close(self) -> None:
+        """Leave."""
+        self._client.close()
 
     async def act(self) -> bool:
         """One step; False when the server had no room for it. Raises: NotSent."""

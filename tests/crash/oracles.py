@@ -11,7 +11,7 @@ import trio
 
 from engine.actors.recovery import blocks_after
 from engine.journal.blocks import GENESIS_DIGEST, Head
-from engine.journal.records import Record, decode
+from engine.journal.records import decode
 from engine.storage.bridge import AsyncioThread
 from engine.storage.postgres import PostgresJournalStore
 from tests.crash.history import Call, History, Outcome
@@ -48,7 +48,7 @@ class Auditor:
             path = f"/v1/orders/by-client-id/{key}?account={account}"
             _book_order(expected, account, (await client.call("GET", path)).content)
         await self._compare(expected, client)
-        await client.aclose()
+        client.close()
 
     async def check_journal(self, dsn: str) -> None:
         """Every acknowledged key is in the journal once, no other key is, and time never ran back.
@@ -81,9 +81,7 @@ class Auditor:
     def _acknowledged(self) -> Iterator[Call]:
         return (call for call in self._history.calls if call.outcome is Outcome.OK)
 
-    async def _book_withdrawals(
-        self, expected: Books, client: Client, clerk: CustodyClerk
-    ) -> None:
+    async def _book_withdrawals(self, expected: Books, client: Client, clerk: CustodyClerk) -> None:
         known = set()
         for call in self._acknowledged():
             if call.path == "/v1/withdrawals":
@@ -118,7 +116,9 @@ class Auditor:
                     self._note(f"account {account} has {total} {asset}, not what follows")
                 if account > _FEES + 1 and Decimal(row["available"]) < 0:
                     self._note(f"account {account} has less than nothing: {row}")
-        self.contradictions += [f"{asset} sums to {total}" for asset, total in sums.items() if total]
+        self.contradictions += [
+            f"{asset} sums to {total}" for asset, total in sums.items() if total
+        ]
         missing = [f"{key} lacks {amount}" for key, amount in expected.items() if amount]
         self.contradictions += missing
 

@@ -127,7 +127,7 @@ class ServerProcess:
         except (NotSent, AnswerLost):
             return 0
         finally:
-            await client.aclose()
+            client.close()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server, if it lives."""

@@ -1,5 +1,6 @@
 """The server is killed at the worst moments, and everything that it ever said still holds."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,19 @@ from tests.crash.oracles import verify
 pytestmark = [pytest.mark.slow, pytest.mark.database]
 
 SEED = 20_261
+_FOLDERS = itertools.count()
+
+
+@pytest.fixture
+def folder(shared_folder: Path) -> Path:
+    """A new data folder's parent, which PostgreSQL's user can enter."""
+    folder = shared_folder / f"kill9-{next(_FOLDERS)}"
+    folder.mkdir(mode=0o711)
+    return folder
 
 
 async def run_through(folder: Path, seed: int, ways: list[str]) -> None:
     """Kill a server in each of these ways, then look at everything."""
-    folder.mkdir()
-    folder.chmod(0o711)
     campaign = Campaign(folder, seed)
     try:
         await campaign.open()
@@ -39,14 +47,12 @@ def test_every_named_crash_point_is_tried() -> None:
     assert {point.value for point in CrashPoint} == {*ENGINE_POINTS, *PROJECTOR_POINTS}
 
 
-async def test_nothing_acknowledged_is_lost_or_doubled_at_any_crash_point(
-    shared_folder: Path,
-) -> None:
-    await run_through(shared_folder / "points", SEED, [*ENGINE_POINTS, *PROJECTOR_POINTS])
+async def test_nothing_acknowledged_is_lost_or_doubled_at_any_crash_point(folder: Path) -> None:
+    await run_through(folder, SEED, [*ENGINE_POINTS, *PROJECTOR_POINTS])
 
 
 async def test_nothing_acknowledged_is_lost_or_doubled_at_random_moments_or_in_recovery(
-    shared_folder: Path,
+    folder: Path,
 ) -> None:
     ways = ["random", "power", "recovery", "random", "power", "random"]
-    await run_through(shared_folder / "moments", SEED + 1, ways)
+    await run_through(folder, SEED + 1, ways)

@@ -59,7 +59,7 @@ async def found(server: ServerProcess, bots: int) -> Venue:
     await _post(client, "fees", {"tier": "", "maker_ppm": 100, "taker_ppm": 250})
     owner = (await _post(client, "owners", {"name": "crash tests"}))["owner"]
     members = [await _member(client, owner, f"bot{number}") for number in range(bots)]
-    await client.aclose()
+    client.close()
     return Venue(server.port, secret, members)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.products.exchange import desk as desk_module
+from engine.products.exchange import desk, settling
 from tests.products.line import Line
 from tests.products.traffic import Step, Traffic, take
 
@@ -33,7 +33,8 @@ def walk(line: Line, steps: list[Step]) -> None:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let wide work need several records for a handful of orders."""
-    monkeypatch.setattr(desk_module, "ORDERS_PER_RECORD_MAX", 3)
+    for module in (desk, settling):
+        monkeypatch.setattr(module, "ORDERS_PER_RECORD_MAX", 3)
 
 
 @pytest.mark.slow

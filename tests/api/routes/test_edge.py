@@ -7,10 +7,10 @@ import pytest
 from api.app import create_app
 from tests.api.routes.venue import Venue
 
-OPEN_ROUTES = {"/v1/health", "/v1/time"}
+OPEN_ROUTES = {"/v1", "/v1/health", "/v1/time"}
 
 
-async def test_every_route_but_two_asks_for_a_key(venue: Venue) -> None:
+async def test_every_route_but_three_asks_for_a_key(venue: Venue) -> None:
     app = create_app(venue.service)
     asked = 0
     for rule in app.url_map.iter_rules():
@@ -144,3 +144,9 @@ async def test_the_callers_own_request_id_comes_back(venue: Venue) -> None:
     response = await venue.alice.ask("GET", "/v1/nothing", **{"X-Request-Id": "mine-1"})
     assert response.json()["error"]["request_id"] == "mine-1"
     assert response.headers["x-request-id"] == "mine-1"
+
+
+async def test_the_overview_names_every_route(venue: Venue) -> None:
+    routes = (await venue.nobody.get("/v1"))["routes"]
+    assert {"route": "DELETE /v1/orders/<order_id>", "about": "DELETE /v1/orders/ID."} in routes
+    assert len(routes) > 40
