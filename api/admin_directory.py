@@ -10,7 +10,7 @@ from quart import Blueprint, Response
 from api.auth import digest_of, new_secret
 from api.decimals import amount_minor, steps
 from api.edge import Edge, answer, body, numbered, query
-from api.queries import AccountNumber, Form, Number, PageQuery
+from api.queries import AccountNumber, Form, Number, PageQuery, ShortText
 from engine.accounts.messages import (
     Account,
     AccountOpened,
@@ -39,25 +39,25 @@ Row = TypeVar("Row")
 class AssetForm(Form, frozen=True, kw_only=True):
     """A new asset; one unit of it is 10 ** `scale` of its smallest parts."""
 
-    code: str
+    code: ShortText
     kind: AssetKind
-    scale: int
-    name: str = ""
+    scale: Number
+    name: ShortText = ""
 
 
 class InstrumentForm(Form, frozen=True, kw_only=True):
     """A new order book for base against quote; null means no limit of that kind."""
 
-    symbol: str
-    base: str
-    quote: str
-    tick_size: str
-    lot_size: str
-    minimum_quantity: str | None = None
-    maximum_quantity: str | None = None
-    minimum_notional: str | None = None
-    maximum_notional: str | None = None
-    reference_price: str | None = None
+    symbol: ShortText
+    base: ShortText
+    quote: ShortText
+    tick_size: ShortText
+    lot_size: ShortText
+    minimum_quantity: ShortText | None = None
+    maximum_quantity: ShortText | None = None
+    minimum_notional: ShortText | None = None
+    maximum_notional: ShortText | None = None
+    reference_price: ShortText | None = None
     band_ppm: Number = 0
     makers_touched_max: Number = 1_000
 
@@ -65,15 +65,15 @@ class InstrumentForm(Form, frozen=True, kw_only=True):
 class OwnerForm(Form, frozen=True, kw_only=True):
     """A new owner of accounts."""
 
-    name: str
+    name: ShortText
 
 
 class AccountForm(Form, frozen=True, kw_only=True):
     """A new account."""
 
     owner: Number
-    name: str
-    tier: str = ""
+    name: ShortText
+    tier: ShortText = ""
 
 
 class KeyForm(Form, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ class KeyForm(Form, frozen=True, kw_only=True):
 
     role: Role
     account: AccountNumber | None = None
-    label: str = ""
+    label: ShortText = ""
 
 
 _ASSET: Final = msgspec.json.Decoder(AssetForm)
@@ -128,6 +128,8 @@ class DirectoryRoutes:
 
     def _instrument_command(self, form: InstrumentForm) -> CreateInstrument:
         quote = self._edge.asset(form.quote, "quote")
+        for size, field in ((form.tick_size, "tick_size"), (form.lot_size, "lot_size")):
+            steps(size, size, field)
 
         def lots(text: str | None, field: str) -> QuantityLots:
             return QuantityLots(0 if text is None else steps(text, form.lot_size, field))

@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 
 from api.decimals import amount_minor
 from api.edge import Edge, answer, body, query
-from api.queries import AccountNumber, Form, RowsWanted
+from api.queries import AccountNumber, Form, RowsWanted, ShortText
 from api.withdrawals import withdrawal_answers
 from engine.accounts.messages import Deposit, Role, Transfer
 from engine.products.withdrawals.desk import WithdrawalStatus
@@ -22,9 +22,9 @@ class DepositForm(Form, frozen=True, kw_only=True):
     """Money that arrived outside; `reference` says where to look it up there."""
 
     account: AccountNumber
-    asset: str
-    amount: str
-    reference: str
+    asset: ShortText
+    amount: ShortText
+    reference: ShortText
 
 
 class TransferForm(Form, frozen=True, kw_only=True):
@@ -32,8 +32,8 @@ class TransferForm(Form, frozen=True, kw_only=True):
 
     account: AccountNumber
     to_account: AccountNumber
-    asset: str
-    amount: str
+    asset: ShortText
+    amount: ShortText
 
 
 class AllWithdrawalsQuery(Form, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from quart import Blueprint, Response
 
 from api.decimals import InstrumentText, amount_minor
 from api.edge import Edge, answer, body, query
-from api.queries import AccountNumber, Form, NoQuery, Number
+from api.queries import AccountNumber, Form, NoQuery, Number, RatePpm, ShortText
 from api.rejected import unknown
 from engine.accounts.messages import HaltScope, Role, SetFees, SetHalt, SetLimits, SetTier
 from engine.ledger.amounts import format_minor
@@ -22,7 +22,7 @@ class _HaltForm(Form, frozen=True, kw_only=True, tag_field="scope"):
     """Throws or releases a kill switch. While thrown, only cancels pass."""
 
     halted: bool
-    reason: str
+    reason: ShortText
 
 
 class HaltEverythingForm(_HaltForm, frozen=True, kw_only=True, tag="everything"):
@@ -69,17 +69,17 @@ class LimitsQuery(Form, frozen=True, kw_only=True):
 class FeesForm(Form, frozen=True, kw_only=True):
     """Rates of a tier ("" for the default one) on one instrument, or on all others."""
 
-    tier: str
+    tier: ShortText
     instrument: str | None = None
-    maker_ppm: int
-    taker_ppm: int
+    maker_ppm: RatePpm
+    taker_ppm: RatePpm
 
 
 class TierForm(Form, frozen=True, kw_only=True):
     """The fee tier of an account."""
 
     account: AccountNumber
-    tier: str
+    tier: ShortText
 
 
 class InstrumentStateForm(Form, frozen=True, kw_only=True):

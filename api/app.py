@@ -50,7 +50,7 @@ class EdgeClock:
 
 def create_app(service: Service, settings: ApiSettings | None = None) -> QuartTrio:
     """The app in front of a service; whoever serves it keeps the limits of bodies and sockets."""
-    app = QuartTrio("outcry")
+    app = QuartTrio("outcry", static_folder=None)
     answers = problems.install(app, EdgeClock(service))
 
     async def on_rejected(rejected: Rejected) -> Response:

@@ -27,6 +27,7 @@ _MESSAGES: Final = {
     AmountFault.TOO_PRECISE: "More digits after the point than the asset has: at most {step}.",
     AmountFault.NOT_A_MULTIPLE: "Not a multiple of {step}.",
     AmountFault.TOO_LARGE: "Larger than any amount.",
+    AmountFault.STEP_NOT_POSITIVE: "Must be above zero.",
 }
 
 

@@ -91,10 +91,13 @@ class Edge:
 
 
 async def body(form: "msgspec.json.Decoder[Form]") -> Form:
-    """The request's JSON body.
+    """The request's JSON body, which is all that such a route reads.
 
-    Raises: Rejected for another media type, msgspec.DecodeError for JSON that does not fit.
+    Raises: Rejected for another media type or for query parameters, msgspec.DecodeError for JSON
+    that does not fit.
     """
+    for name in request.args:
+        raise invalid(name, "This route takes its fields in the body, none in the query.")
     if request.mimetype != "application/json":
         message = "Send JSON, with the header `Content-Type: application/json`."
         raise Rejected(of_status(415, message))
@@ -102,10 +105,16 @@ async def body(form: "msgspec.json.Decoder[Form]") -> Form:
 
 
 def query(form: type[Form]) -> Form:
-    """The request's query parameters; unknown ones are refused, so that a typo is no wide cancel.
+    """The request's query parameters, which are all that such a route reads.
 
-    Raises: msgspec.ValidationError.
+    What is unknown, stated twice or sent as a body is refused, so that no mistake is a wide cancel.
+    Raises: Rejected, msgspec.ValidationError.
     """
+    if request.content_length or "Transfer-Encoding" in request.headers:
+        raise invalid("", "This route takes its fields in the query, none in a body.")
+    for name, texts in request.args.lists():
+        if len(texts) > 1:
+            raise invalid(name, "Stated more than once.")
     return msgspec.convert(request.args.to_dict(), form, strict=False)
 
 

@@ -43,7 +43,7 @@ class MarketForm(_OrderForm, frozen=True, kw_only=True, tag="market"):
     quantity: str | None = None
     budget: str | None = None
     protection_price: str | None = None
-    time_in_force: Literal["GTC", "IOC", "FOK"] = "IOC"
+    time_in_force: Literal["IOC", "FOK"] = "IOC"
 
 
 class _WaitingForm(_OrderForm, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_NO_ROUTE: Final = "There is no such route; GET /v1 lists them all."
 _FIELD_PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 _NAMED_FIELD: Final = re.compile(r"field `([^`]*)`")
 
@@ -187,7 +188,8 @@ def of_undecodable(error: msgspec.DecodeError) -> Problem:
 def of_http(error: HTTPException) -> Problem:
     """The problem of what the web framework raised, its headers (`Allow`, …) kept."""
     headers = [(name, text) for name, text in error.get_headers() if name != "Content-Type"]
-    return of_status(error.code or 500, error.description or error.name, headers)
+    message = _NO_ROUTE if error.code == 404 else error.description or error.name
+    return of_status(error.code or 500, message, headers)
 
 
 def encode(problem: Problem, server_time_ns: int, request_id: str) -> bytes:
@@ -271,10 +273,11 @@ async def _stamp(response: Response) -> Response:
 def install(app: QuartTrio, clock: Clock) -> Answers:
     """Make every error of `app` JSON, and every answer carry its request id.
 
-    Redirects that only tidy a path are switched off: a signed path is the path that was sent.
+    A path is taken as it was sent: nothing is tidied, and the path of an order whose id was left
+    empty, `/v1/orders/`, is not the one that cancels them all.
     """
     answers = Answers(clock)
-    app.url_map.strict_slashes = False
+    app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.register_error_handler(HTTPException, answers.on_http)
     app.register_error_handler(errors.EngineError, answers.on_fault)

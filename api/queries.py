@@ -5,10 +5,13 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from api.settings import ROWS_MAX
-from engine.units import INT64_MAX
+from engine.units import INT64_MAX, RATE_ONE_PPM
 
 AccountNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=INT64_MAX)]
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
+#: Text that is journaled; every number and text that reaches a command is bounded here.
+ShortText: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
+RatePpm: TypeAlias = Annotated[int, msgspec.Meta(ge=-RATE_ONE_PPM, le=RATE_ONE_PPM)]
 RowsWanted: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=ROWS_MAX)]
 
 

@@ -5,6 +5,8 @@ database        the embedded PostgreSQL, brought back whenever it dies; or a ser
     door        accepts until the first signal, then finishes what is in flight
 """
 
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,10 +21,12 @@ from api.app import create_app
 from api.diagnosis import data_folder
 from api.server import serve
 from config import Settings
+from config.loading import PREFIX
 from config.settings import DatabaseSettings
 from engine import runtime
 from engine.gateways.custody import FileCustody, SimulatedCustody
 from engine.ports import Custody, JournalStore
+from engine.projector import keep_projecting
 from engine.service import Service
 from engine.storage.bridge import AsyncioThread
 from engine.storage.embedded import EmbeddedPostgres
@@ -34,6 +38,7 @@ from engine.wiring import Engine
 
 _log = structlog.get_logger("serving")
 _CUSTODY_FOLDER: Final = "custody"
+_URL: Final = f"{PREFIX}DATABASE__URL"
 
 #: What to tell a newcomer once the server listens, given its service and its URL.
 Greet = Callable[[Service, str], Awaitable[str]]
@@ -66,9 +71,16 @@ class Shutdown:
                 self.stopping.set()
 
 
-async def run_server(settings: Settings, greet: Greet, *, in_memory: bool = False) -> None:
+async def run_server(
+    settings: Settings,
+    greet: Greet,
+    *,
+    in_memory: bool = False,
+    config_path: Path | None = None,
+) -> None:
     """Serve until told to stop. With `in_memory` everything is forgotten at the end.
 
+    `config_path` is where the settings came from: the projector's process reads them there too.
     Raises: what makes serving impossible: EngineError, OSError, supervisor.GaveUp; in groups.
     """
     runtime.tune()
@@ -81,7 +93,7 @@ async def run_server(settings: Settings, greet: Greet, *, in_memory: bool = Fals
                     MemoryJournalStore(), SimulatedCustody(), settings, greet, shutdown
                 )
             else:
-                async with _stored(settings.database) as store:
+                async with _stored(settings.database, config_path) as store:
                     custody = _file_custody(data_folder(settings.database))
                     await _serve_from(store, custody, settings, greet, shutdown)
         nursery.cancel_scope.cancel()
@@ -122,13 +134,34 @@ async def _keep_door(
 
 
 @asynccontextmanager
-async def _stored(settings: DatabaseSettings) -> AsyncIterator[JournalStore]:
-    """The journal's store in a migrated database."""
+async def _stored(
+    settings: DatabaseSettings, config_path: Path | None
+) -> AsyncIterator[JournalStore]:
+    """The journal's store in a migrated database, and the projector that follows it."""
     limits = StoreLimits(lock_wait_s=settings.lock_wait_s)
-    async with _database(settings) as dsn, AsyncioThread() as bridge:
+    async with (
+        _database(settings) as dsn,
+        AsyncioThread() as bridge,
+        trio.open_nursery() as nursery,
+    ):
         for name in await migrate(bridge, dsn):
             _log.info("migrated", migration=name)
+        projector = partial(keep_projecting, projector_command(config_path), env=projector_env(dsn))
+        await nursery.start(projector)
         yield PostgresJournalStore(bridge, dsn, limits)
+        nursery.cancel_scope.cancel()
+
+
+def projector_command(config_path: Path | None) -> list[str]:
+    """How to start a projector of the same release, by the same settings."""
+    command = [sys.executable, "-m", "api", "projector", "--until-input-ends"]
+    return command if config_path is None else [*command, "--config", str(config_path)]
+
+
+def projector_env(dsn: str) -> dict[str, str]:
+    """Our environment, but with the database that we found: not an argument, for all to see."""
+    environ = {name: text for name, text in os.environ.items() if name != f"{_URL}_FILE"}
+    return {**environ, _URL: dsn}
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from quart import Blueprint, Response
 
 from api.decimals import amount_minor
 from api.edge import Edge, answer, body, numbered, query, sent_key
-from api.queries import AccountNumber, AccountQuery, Form, RowsWanted
+from api.queries import AccountNumber, AccountQuery, Form, RowsWanted, ShortText
 from engine.accounts.messages import Role
 from engine.errors import NotFound
 from engine.ledger.amounts import format_minor
@@ -25,9 +25,9 @@ from engine.units import GroupId, TimeNs
 class WithdrawalForm(Form, frozen=True, kw_only=True):
     """Send an amount to a destination outside."""
 
-    asset: str
-    amount: str
-    destination: str
+    asset: ShortText
+    amount: ShortText
+    destination: ShortText
     account: AccountNumber | None = None
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from api.limits import Bind, ServerLimits
 from api.settings import ApiSettings
-from engine.settings import EngineSettings
+from engine.settings import EngineSettings, ProjectorSettings
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,4 +52,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
     engine: EngineSettings = EngineSettings()
+    projector: ProjectorSettings = ProjectorSettings()
     log: LogSettings = LogSettings()

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import msgspec
 import structlog
 import trio
 
@@ -23,6 +22,7 @@ from engine.journal.blocks import Head, check_follows
 from engine.journal.snapshots import take
 from engine.journal.state import EngineState
 from engine.ports import JournalStore
+from engine.settings import ProjectorSettings
 
 _log = structlog.get_logger("projector")
 
@@ -31,19 +31,6 @@ EXIT_CORRUPT: Final = 3
 #: Writing may take at most one part in so many of the time.
 _PAUSE_PER_WRITE: Final = 10
 _RESTARTS: Final = RestartLimit(count=5, period_s=300.0, pause_s_min=0.5, pause_s_max=30.0)
-
-
-class ProjectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When to look, to write and to speak.
-
-    A snapshot is due after so many records, or after so long if there were any at all.
-    """
-
-    snapshot_every_records: int = 100_000
-    snapshot_every_s: float = 60.0
-    poll_s: float = 0.25
-    report_every_s: float = 10.0
-    retry_s_max: float = 5.0
 
 
 class Projector:
@@ -224,7 +211,12 @@ async def _live(
     *,
     task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    process = await trio.lowlevel.open_process(list(argv), stdin=subprocess.PIPE, env=env)
+    process = await trio.lowlevel.open_process(
+        list(argv),
+        stdin=subprocess.PIPE,
+        env=env,
+        start_new_session=True,  # ^C in a terminal is for the engine, which stops us last
+    )
     try:
         task_status.started()
         code = await process.wait()

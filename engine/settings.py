@@ -28,3 +28,22 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be positive")
         if self.withdrawal_cooling_off_s < 0:
             raise ValueError("withdrawal_cooling_off_s must not be negative")
+
+
+class ProjectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the projector looks, writes and speaks.
+
+    A snapshot is due after so many records, or after so long if there were any at all.
+    Raises: ValueError for a number or time that is not positive.
+    """
+
+    snapshot_every_records: int = 100_000
+    snapshot_every_s: float = 60.0
+    poll_s: float = 0.25
+    report_every_s: float = 10.0
+    retry_s_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive")

@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
+from api import logs
 from bench.engine import engine_report
 from bench.match import match_report, scaling_report
 from bench.recover import recover_report
 from bench.workloads import mixed, resting, write
+from config.settings import LogSettings
 
 app = App(name="bench", help="Measure this machine.")
 
@@ -22,9 +24,7 @@ Workload = Annotated[Path | None, Parameter(help="A workload file; else one is m
 @app.command
 def match(
     *,
-    workload: Annotated[
-        Path | None, Parameter(help="A workload file; else one is made up.")
-    ] = None,
+    workload: Workload = None,
     operations: int = 200_000,
     repeats: int = 3,
     as_json: AsJson = False,
@@ -45,12 +45,13 @@ def match(
 def engine(
     *,
     store: Literal["memory", "postgres"] = "memory",
-    orders: int = 20_000,
+    orders: int = 100_000,
     instruments: int = 1,
     repeats: int = 3,
     as_json: AsJson = False,
 ) -> None:
     """How fast is the whole line: accounts, book, journal, release?"""
+    logs.configure(LogSettings(level="warning"))
     report = engine_report(store=store, orders=orders, instruments=instruments, repeats=repeats)
     _print(report, as_json)
 
@@ -58,6 +59,7 @@ def engine(
 @app.command
 def recover(*, orders: int = 200_000, repeats: int = 3, as_json: AsJson = False) -> None:
     """How long does a restart take, and what does a resting order weigh?"""
+    logs.configure(LogSettings(level="warning"))
     _print(recover_report(orders=orders, repeats=repeats), as_json)
 
 

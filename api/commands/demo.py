@@ -29,7 +29,7 @@ async def demo(
     folder = data or default_data_folder().with_name("outcry-demo")
     settings = with_port(in_folder(settings_of(path), folder), port)
     greeting = Demo(None if in_memory else folder)
-    return await serve_with(settings, greeting.greet, in_memory=in_memory)
+    return await serve_with(settings, greeting.greet, in_memory=in_memory, config_path=path)
 
 
 def in_folder(settings: Settings, folder: Path) -> Settings:

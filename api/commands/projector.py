@@ -43,9 +43,8 @@ async def projector(path: ConfigPath = None, *, until_input_ends: WithInput = Fa
         nursery.start_soon(stop_on_signals, stopping)
         if until_input_ends:
             nursery.start_soon(stop_on_end_of_input, stopping)
-        code = await run_projector(
-            PostgresJournalStore(bridge, url), stopping, make_state=partial(_new_state, settings)
-        )
+        store, make_state = PostgresJournalStore(bridge, url), partial(_new_state, settings)
+        code = await run_projector(store, stopping, settings.projector, make_state)
         nursery.cancel_scope.cancel()
     return code
 

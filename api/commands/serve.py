@@ -4,6 +4,7 @@ import os
 import sys
 from errno import EADDRINUSE, EADDRNOTAVAIL
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -33,15 +34,17 @@ async def serve(
     """Serve until Ctrl-C or SIGTERM; a second one does not wait for what is in flight."""
     settings = with_port(settings_of(path), port)
     greet = partial(greet_operator, wants_key=new_admin_key)
-    return await serve_with(settings, greet, in_memory=in_memory)
+    return await serve_with(settings, greet, in_memory=in_memory, config_path=path)
 
 
-async def serve_with(settings: Settings, greet: Greet, *, in_memory: bool) -> int:
+async def serve_with(
+    settings: Settings, greet: Greet, *, in_memory: bool, config_path: Path | None = None
+) -> int:
     """Serve, with one plain line for each reason why that is impossible; the exit code."""
     logs.configure(settings.log)
     code = 0
     try:
-        await run_server(settings, greet, in_memory=in_memory)
+        await run_server(settings, greet, in_memory=in_memory, config_path=config_path)
     except* (EngineError, OSError, GaveUp) as reasons:
         for reason in leaves(reasons):
             print(f"outcry: {explained(reason, settings)}", file=sys.stderr)

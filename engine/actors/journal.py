@@ -22,7 +22,7 @@ _log = structlog.get_logger("journal")
 #: A block with more than one record is halved until it is below this; stores take far more.
 BLOCK_BYTES_MAX = 16 * 1024 * 1024
 RECONNECT_PAUSE_S_MIN = 0.05
-RECONNECT_PAUSE_S_MAX = 2.0
+RECONNECT_PAUSE_S_MAX = 0.5
 
 
 class JournalActor(Actor[list[Envelope]]):
@@ -94,6 +94,7 @@ class JournalActor(Actor[list[Envelope]]):
 
         Raises: Fenced when another engine has taken the journal.
         """
+        pause_s = 0.0
         while True:
             try:
                 passing(CrashPoint.SENT_TO_JOURNAL)
@@ -101,10 +102,16 @@ class JournalActor(Actor[list[Envelope]]):
                 passing(CrashPoint.COMMITTED_UNSEEN)
             except StorageError as error:
                 _log.error("commit in doubt", block=block.number, error=str(error))
+                if self.outage_since_s is None:
+                    self.outage_since_s = trio.current_time()
                 if await self._resolve(block):
-                    return
+                    break
+                # A store may answer and yet take nothing: its disk is full, say.
+                await trio.sleep(pause_s)
+                pause_s = _longer(pause_s)
             else:
-                return
+                break
+        self.outage_since_s = None
 
     async def _resolve(self, block: Block) -> bool:
         """Ask the store what became of a block in doubt; whether it is committed."""
@@ -117,18 +124,18 @@ class JournalActor(Actor[list[Envelope]]):
 
     async def _reopen(self) -> Head:
         """Reconnect until the store answers. Callers meanwhile run into their own deadlines."""
-        self.outage_since_s = trio.current_time()
         pause_s = RECONNECT_PAUSE_S_MIN
         while True:
             try:
-                head = await self._store.open()
+                return await self._store.open()
             except StorageError as error:
                 _log.error("store unreachable", error=str(error), retry_in_s=pause_s)
                 await trio.sleep(pause_s)
-                pause_s = min(RECONNECT_PAUSE_S_MAX, pause_s * 2)
-            else:
-                self.outage_since_s = None
-                return head
+                pause_s = _longer(pause_s)
+
+
+def _longer(pause_s: float) -> float:
+    return min(RECONNECT_PAUSE_S_MAX, max(RECONNECT_PAUSE_S_MIN, pause_s * 2))
 
 
 def _encoded(envelopes: list[Envelope]) -> bytes:

@@ -1,5 +1,6 @@
 """Custody adapters: by hand through files, and a faulty simulated twin for tests."""
 
+import os
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
@@ -43,7 +44,8 @@ class FileCustody:
         try:
             await (self._folder / _OUTBOX).mkdir(parents=True, exist_ok=True)
             await (self._folder / _ANSWERS).mkdir(parents=True, exist_ok=True)
-            await (self._folder / _OUTBOX / f"{key}.json").write_bytes(msgspec.json.encode(request))
+            path = Path(self._folder / _OUTBOX / f"{key}.json")
+            await trio.to_thread.run_sync(_write_whole, path, msgspec.json.encode(request))
         except OSError as error:
             raise VenueUnreachable(f"cannot write the request for {key}: {error}") from error
         return await self._answer(key)
@@ -68,6 +70,16 @@ class FileCustody:
             raise VenueUnreachable(f"answer file of {key} is not readable: {error}") from error
 
 
+def _write_whole(path: Path, content: bytes) -> None:
+    """Put a file there durably, or none: half a request would count as sent for ever."""
+    unfinished = path.with_suffix(".new")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
 class CustodyFault(Enum):
     """What goes wrong with one submission."""
 
@@ -90,6 +102,7 @@ class SimulatedCustody:
         self.paid: dict[str, int] = {}
         self.requests: dict[str, int] = {}
         self._refused: set[str] = set()
+        self._slow: dict[str, int] = {}  # amounts accepted, to be paid when asked for
         self._queries: dict[str, int] = {}
 
     async def submit(
@@ -107,7 +120,7 @@ class SimulatedCustody:
             self._refused.add(key)
             return CustodyOutcome(settled=False, evidence="simulated refusal")
         if fault is CustodyFault.SLOW:
-            self._queries[key] = 0
+            self._slow[key], self._queries[key] = amount_minor, 0
             return None
         self.paid[key] = amount_minor
         if fault is CustodyFault.TIMEOUT_AFTER:
@@ -121,7 +134,7 @@ class SimulatedCustody:
             self._queries[key] += 1
             if self._queries[key] < 2:
                 return None
-            self.paid[key] = 1
+            self.paid[key] = self._slow[key]
         if key in self.paid:
             return CustodyOutcome(settled=True, evidence="found by key")
         if key in self._refused:

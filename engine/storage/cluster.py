@@ -99,10 +99,14 @@ def write_access_rules(data_folder: Path, user: OsUser) -> None:
 def replace_file(path: Path, content: bytes, mode: int) -> None:
     """Put a whole new file in the place of `path`, never writing through a link that is there."""
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        os.fchmod(descriptor, mode)
-    os.replace(unfinished, path)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(descriptor, mode)
+        os.replace(unfinished, path)
+    except BaseException:
+        os.unlink(unfinished)
+        raise
 
 
 async def _run(command: list[str], stdin: bytes, options: dict[str, Any]) -> None:

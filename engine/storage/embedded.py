@@ -150,23 +150,29 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Start the server and wait until it answers; initialises an empty folder first.
 
-        Raises: StorageUnusable (wrong version, rights, no programs), StorageError (it ended, or
-        was not ready in time; its last words are in the message).
+        Raises: StorageUnusable (wrong version, rights, no programs), StorageError (it ended, was
+        not ready in time, or the disk is full; the last words are in the message).
         """
         async with self._changing:
             if self.process_id is not None:
                 return
             self._wanted = True
-            await self._end_leftovers()
-            if not self._cluster.exists():
-                durably = self._settings["fsync"] == "on"
-                await make_cluster(self._cluster, self._installation, self._user, durably=durably)
-                version = self._installation.version
-                self.notes.append(f"made a PostgreSQL {version} cluster in {self._cluster}")
-            write_access_rules(self.data_folder, self._user)
-            self._bound_log()
-            self._process = await self._spawn()
-            await self._wait_ready(self._process)
+            try:
+                await self._start()
+            except OSError as error:  # a full disk, say: it may be better later
+                raise StorageError(f"the server cannot be started: {error}") from error
+
+    async def _start(self) -> None:
+        await self._end_leftovers()
+        if not self._cluster.exists():
+            durably = self._settings["fsync"] == "on"
+            await make_cluster(self._cluster, self._installation, self._user, durably=durably)
+            version = self._installation.version
+            self.notes.append(f"made a PostgreSQL {version} cluster in {self._cluster}")
+        write_access_rules(self.data_folder, self._user)
+        self._bound_log()
+        self._process = await self._spawn()
+        await self._wait_ready(self._process)
 
     async def stop(self) -> None:
         """Stop the server: fast, then immediately, then by force. Waits, also when cancelled."""
@@ -311,7 +317,7 @@ class EmbeddedPostgres:
 
     def _bound_log(self) -> None:
         """Copy and truncate: the server keeps its open file, and writes only at the end."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # no log yet, or no room to copy it: next time
             if self._log.stat().st_size > self._limits.log_bytes_max:
                 replace_file(self._log.with_suffix(".log.1"), self._log.read_bytes(), 0o600)
                 os.truncate(self._log, 0)

@@ -28,6 +28,8 @@ _UNUSABLE: Final = (
     asyncpg.UndefinedColumnError,
     asyncpg.exceptions.UnsupportedClientFeatureError,
     asyncpg.exceptions.ClientConfigurationError,
+    asyncpg.DataCorruptedError,  # a page whose checksum is wrong
+    asyncpg.IndexCorruptedError,
 )
 
 #: A dead host must lose its lock soon, and nobody else's settings may weaken our commits.

@@ -316,6 +316,16 @@ async def test_after_a_cancelled_append_the_head_tells_what_happened(
     assert await store.read_blocks(1, 10) == [block]
 
 
+async def test_the_head_can_be_read_without_the_lock(journal: Journal) -> None:
+    writer, reader = journal.store(), journal.store()
+    assert (await reader.read_head()).number == 0
+    head = await append(writer, await writer.open())
+    assert await reader.read_head() == head
+    await writer.aclose()
+    assert await reader.read_head() == head
+    await reader.aclose()
+
+
 async def test_snapshots_come_newest_first_and_only_the_newest_are_kept(
     store: JournalStore,
 ) -> None:

@@ -10,12 +10,13 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Final
 
+import msgspec
 import trio
 
 from tests.crash.checker import Checker
@@ -41,8 +42,16 @@ PROJECTOR_POINTS: Final = ("P9", "P10", "P11")
 class Campaign:
     """A server under load that is killed again and again, and everything it ever promised."""
 
-    def __init__(self, folder: Path, seed: int, bots: int = 10) -> None:
-        self.server = ServerProcess(folder)
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        url: str = "",
+        environ: Mapping[str, str] | None = None,
+        bots: int = 10,
+    ) -> None:
+        self.server = ServerProcess(folder, url=url, environ=environ)
         self.history = History()
         self.clerk = CustodyClerk(self.server.custody_folder)
         self.seed = seed
@@ -153,6 +162,12 @@ class Campaign:
         async with self._custody_at_work():
             await self.checker.recheck(calls)
 
+    def move_to(self, server: ServerProcess) -> None:
+        """From here on another server answers for the same journal."""
+        self.server = server
+        self.venue = msgspec.structs.replace(self.venue, port=server.port)
+        self.checker.venue = self.venue
+
     async def audit(self) -> None:
         """Ask about everything, then look at books and journal. The server must run."""
         await self._recheck(list(self.history.calls))
@@ -160,7 +175,7 @@ class Campaign:
         async with self._custody_at_work():
             await auditor.check_books(self.clerk)
         await auditor.check_journal(self.server.dsn)
-        self.checker.contradictions += auditor.contradictions
+        self.checker.contradictions += [*auditor.contradictions, *self.history.strange]
 
     @asynccontextmanager
     async def _custody_at_work(self) -> AsyncIterator[None]:

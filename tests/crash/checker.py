@@ -26,7 +26,7 @@ class Checker:
         self.asked = 0
         self.found_of_unknown = 0
         self.absent_of_unknown = 0
-        self._venue = venue
+        self.venue = venue
         self._history = history
 
     async def recheck(self, calls: Iterable[Call]) -> None:
@@ -46,7 +46,7 @@ class Checker:
             while left:
                 call = left.pop()
                 if call.account not in clients:
-                    clients[call.account] = self._venue.client(call.account)
+                    clients[call.account] = self.venue.client(call.account)
                 await self._recheck_one(clients[call.account], call)
                 self.asked += 1
         finally:

@@ -5,11 +5,13 @@ answer) or UNKNOWN (no answer, or one that says so). The rest of this file only 
 the server keeps its word is asked in `checker`.
 """
 
+from collections import Counter
 from decimal import Decimal
 from enum import Enum, auto
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from tests.crash.http_client import Reply
 
@@ -17,6 +19,8 @@ from tests.crash.http_client import Reply
 _NOTHING_ACCEPTED: Final = frozenset({"OVERLOADED", "HALTED"})
 #: Answers of 500 and more that are recorded refusals all the same.
 _RECORDED: Final = frozenset({"DESK_FAULT", "DESK_HALTED"})
+#: Nothing that a well-behaved caller does may be answered so.
+_STRANGE: Final = frozenset({"INTERNAL_ERROR", "KEY_CONFLICT", "UNAUTHORIZED", "INVALID_FIELD"})
 #: An order that has come so far stays there.
 TERMINAL: Final = frozenset({"FILLED", "CANCELLED", "REJECTED"})
 
@@ -93,6 +97,11 @@ class History:
         self.calls: list[Call] = []
         self.orders: dict[tuple[int, str], SeenOrder] = {}
         self.sequence_seen = 0
+        #: When an OK or a recorded refusal came last, in trio's time.
+        self.definite_at_s = 0.0
+        #: Codes of answers that are no outcome, and how often each was seen.
+        self.faults: Counter[str] = Counter()
+        self.strange: list[str] = []
 
     def begin(self, call: Call) -> Call:
         """Note a call before it is sent: if nothing comes back, it is unknown."""
@@ -108,6 +117,14 @@ class History:
         call.outcome = outcome_of(reply)
         call.status = reply.status
         call.answer = answer_of(reply)
+        if reply.status >= 400:
+            code = call.answer["code"]
+            if code in _STRANGE:
+                self.strange.append(f"{call}: {reply.body!r}")
+            if reply.status >= 500:
+                self.faults[code] += 1
+        if call.outcome in (Outcome.OK, Outcome.REFUSED):
+            self.definite_at_s = trio.current_time()
         if call.outcome is Outcome.OK:
             self._note_sequence(call.answer)
             if call.is_place:

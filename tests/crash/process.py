@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -42,11 +42,15 @@ class ServerProcess:
     """`outcry serve` on a data folder, one life after another."""
 
     def __init__(
-        self, folder: Path, port: int | None = None, environ: Mapping[str, str] | None = None
+        self, folder: Path, *, url: str = "", environ: Mapping[str, str] | None = None
     ) -> None:
-        """Touches nothing yet; `environ` adds settings to those every test wants."""
+        """Touches nothing yet; `environ` adds settings to those every test wants.
+
+        With `url` the journal is in that database, else in the server's own.
+        """
         self.folder = folder
-        self.port = free_port() if port is None else port
+        self.port = free_port()
+        self.url = url
         self.log = folder / f"engine-{self.port}.log"
         self.lives = 0
         self._environ = dict(environ or {})
@@ -54,8 +58,9 @@ class ServerProcess:
 
     @property
     def dsn(self) -> str:
-        """Where this server's own database answers."""
-        return f"postgresql://outcry@/outcry?host={self.folder / 'data' / 'socket'}&port=5432"
+        """Where this server's database answers."""
+        socket_folder = self.folder / "data" / "socket"
+        return self.url or f"postgresql://outcry@/outcry?host={socket_folder}&port=5432"
 
     @property
     def custody_folder(self) -> Path:
@@ -82,6 +87,7 @@ class ServerProcess:
             "PYTHONPATH": str(ROOT),
             "OUTCRY__SERVER__PORT": str(self.port),
             "OUTCRY__DATABASE__DATA_FOLDER": str(self.folder / "data"),
+            "OUTCRY__DATABASE__URL": self.url,
             "OUTCRY__ENGINE__WITHDRAWAL_COOLING_OFF_S": "0.05",
             "OUTCRY__LOG__FORMAT": "json",
             **self._environ,
@@ -175,12 +181,12 @@ class ServerProcess:
             return self.log.read_bytes()[-3000:].decode("utf-8", "replace")
         return ""
 
-    def log_lines(self) -> list[dict[str, str]]:
+    def log_lines(self) -> list[dict[str, Any]]:
         """What the server has logged, decoded."""
         lines = []
         for line in self.log.read_bytes().splitlines():
             with suppress(msgspec.DecodeError):
-                lines.append(msgspec.json.decode(line, type=dict[str, str]))
+                lines.append(msgspec.json.decode(line, type=dict[str, Any]))
         return lines
 
 

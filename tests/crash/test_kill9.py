@@ -1,6 +1,5 @@
 """The server is killed at the worst moments, and everything that it ever said still holds."""
 
-import itertools
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,6 @@ from tests.crash.oracles import verify
 pytestmark = [pytest.mark.slow, pytest.mark.database]
 
 SEED = 20_261
-_FOLDERS = itertools.count()
-
-
-@pytest.fixture
-def folder(shared_folder: Path) -> Path:
-    """A new data folder's parent, which PostgreSQL's user can enter."""
-    folder = shared_folder / f"kill9-{next(_FOLDERS)}"
-    folder.mkdir(mode=0o711)
-    return folder
 
 
 async def run_through(folder: Path, seed: int, ways: list[str]) -> None:

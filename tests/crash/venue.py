@@ -89,20 +89,22 @@ class CustodyClerk:
     async def run(self) -> None:
         """Look for requests for ever."""
         while True:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # no folder yet, or the disk is full: later
                 self.look()
             await trio.sleep(0.03)
 
     def look(self) -> None:
-        """Answer every request that has none yet."""
+        """Answer every request that has none yet. Raises: ValueError for half a request."""
         for request in sorted((self._folder / "outbox").glob("*.json")):
             key = request.stem
             if key in self.settled or key in self.refused:
                 continue
+            if msgspec.json.decode(request.read_bytes())["key"] != key:
+                raise ValueError(f"{request} is about another withdrawal")
             count = len(self.settled) + len(self.refused)
             settles = self._answers[count % len(self._answers)]
-            (self.settled if settles else self.refused).add(key)
             answer = msgspec.json.encode({"settled": settles, "evidence": f"slip {count}"})
             unfinished = self._folder / "answers" / f"{key}.new"
             unfinished.write_bytes(answer)
             unfinished.rename(unfinished.with_suffix(".json"))
+            (self.settled if settles else self.refused).add(key)

@@ -11,9 +11,15 @@ from engine.accounts.messages import CancelAll
 from engine.actors.desks import DeskHealth
 from engine.gateways.custody import CustodyFault, SimulatedCustody
 from engine.journal.records import Record
-from engine.messages import Deferred
+from engine.messages import Deferred, Wake
 from engine.orderbook.messages import ChangeInstrumentState, InstrumentState, OrderKind, PlaceOrder
-from engine.products.exchange.messages import EnterTriggered, Leg, PlaceConditional, TriggerWhen
+from engine.products.exchange.messages import (
+    CancelChunk,
+    EnterTriggered,
+    Leg,
+    PlaceConditional,
+    TriggerWhen,
+)
 from engine.products.exchange.orders import OrderStatus
 from engine.products.withdrawals.desk import WithdrawalStatus
 from engine.products.withdrawals.messages import RecordCustodyFinding, RequestWithdrawal
@@ -224,18 +230,26 @@ async def test_a_cancel_all_does_not_wait_for_a_halted_desk(autojump_clock: Mock
         assert one.balance(ANN, QUOTE) == (FUNDS, 10)
 
 
+async def test_a_cancel_all_waits_for_a_desk_that_is_coming_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with house() as one:
+        await one.founded()
+        await one.submit(buy(1, 10))
+        stumble(one, ONE, lambda command: isinstance(command, CancelChunk))
+        header = await one.submit(CancelAll(ANN))
+        await wait_all_tasks_blocked()
+        assert one.service.released.cancel_alls[header.sequence] == (0, 1, 0)
+        assert one.balance(ANN, QUOTE) == (FUNDS, 0)
+
+
 async def test_closing_an_instrument_waits_for_its_desk_to_come_back(
     autojump_clock: MockClock,
 ) -> None:
     async with house() as one:
         await one.founded()
         await one.submit(buy(1, 10))
-        left = [1]
-
-        def chunk(command: Any) -> bool:
-            return type(command).__name__ == "CancelChunk" and bool(left)
-
-        stumble(one, ONE, chunk)
+        stumble(one, ONE, lambda command: isinstance(command, CancelChunk))
         await one.submit(ChangeInstrumentState(ONE, InstrumentState.CLOSED))
         await wait_all_tasks_blocked()
         assert one.balance(ANN, QUOTE) == (FUNDS, 0)
@@ -259,7 +273,7 @@ async def test_a_fact_from_outside_that_met_a_fallen_desk_is_not_lost(
 async def test_a_deadline_that_met_a_fallen_desk_comes_again(autojump_clock: MockClock) -> None:
     async with house() as one:
         await one.founded()
-        stumble(one, WITHDRAWALS_DESK, lambda command: type(command).__name__ == "Wake")
+        stumble(one, WITHDRAWALS_DESK, lambda command: isinstance(command, Wake))
         await one.submit(RequestWithdrawal(ANN, BASE, AmountMinor(9), "x", TimeNs(10**9)))
         await trio.sleep(3)
         assert one.balance(ANN, BASE) == (FUNDS - 9, 0)

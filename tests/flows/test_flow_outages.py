@@ -7,11 +7,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from engine.errors import Fenced, OutcomeUnknown, Overloaded, StorageError
-from engine.journal.blocks import Block, Head
-from engine.journal.records import Record
+from engine.journal.blocks import Block, Head, seal
+from engine.journal.records import Record, encode
 from engine.orderbook.messages import PlaceOrder
 from engine.storage.memory import AppendFault, MemoryJournal, MemoryJournalStore
-from tests.flows.house import ANN, FUNDS, QUOTE, House, buy, cancel, house, records_of, sell
+from tests.flows.house import ANN, FUNDS, QUOTE, buy, cancel, house, records_of, sell
 
 
 class Unplugged(MemoryJournalStore):
@@ -31,8 +31,8 @@ class Unplugged(MemoryJournalStore):
         await super().append(block)
 
 
-def orders_in(one: House) -> list[PlaceOrder]:
-    commands = [record.command for record in records_of(one.journal)]
+def orders_of(journal: MemoryJournal) -> list[PlaceOrder]:
+    commands = [record.command for record in records_of(journal)]
     return [command for command in commands if isinstance(command, PlaceOrder)]
 
 
@@ -45,7 +45,7 @@ async def test_a_commit_in_doubt_is_resolved_and_its_caller_answered(
         one.journal.faults.append(fault)
         record = await one.submit(buy(1, 50))
         assert record.refusal is None
-        assert orders_in(one) == [buy(1, 50)]
+        assert orders_of(one.journal) == [buy(1, 50)]
         assert one.engine.lives == 1
 
 
@@ -68,7 +68,7 @@ async def test_no_order_is_lost_or_doubled_while_commits_keep_failing(
             for start in range(0, 60, 6):
                 nursery.start_soon(ask, sent[start : start + 6])
         assert all(isinstance(answer, Record) for answer in answers)
-        assert sorted(map(repr, orders_in(one))) == sorted(map(repr, sent))
+        assert sorted(map(repr, orders_of(one.journal))) == sorted(map(repr, sent))
         assert not one.journal.faults
         assert one.engine.lives == 1
 
@@ -99,7 +99,7 @@ async def test_an_outage_makes_outcomes_unknown_then_overload_and_heals_by_itsel
         await trio.sleep(3)
         for key in "abc":
             assert (await one.submit(buy(1, 50), key=key)).refusal is None
-        assert len(orders_in(one)) == 3
+        assert len(orders_of(one.journal)) == 3
         assert one.engine.gate.slots_free["orders"] == 3
         assert one.balance(ANN, QUOTE) == (FUNDS, 150)
         assert one.engine.lives == 1
@@ -153,22 +153,49 @@ async def test_a_second_engine_that_waits_in_vain_is_fenced(autojump_clock: Mock
 async def test_an_engine_that_lost_its_journal_commits_nothing_more_and_ends(
     autojump_clock: MockClock,
 ) -> None:
-    journal = MemoryJournal()
-    with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
-        async with house(journal) as first:
-            await first.founded()
-            async with house(journal_taken_from(journal)) as second:
+    journal, ready, taken = MemoryJournal(), trio.Event(), trio.Event()
+
+    async def first() -> None:
+        with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
+            async with house(journal) as one:
+                await one.founded()
+                ready.set()
+                await taken.wait()
                 with pytest.raises(OutcomeUnknown):
-                    await first.submit(buy(1, 50), key="k")
-                await trio.sleep(30)
-                assert (await second.submit(buy(2, 50), key="k")).refusal is None
-                assert orders_in(second) == [buy(2, 50)]
+                    await one.submit(buy(1, 50), key="k")
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await ready.wait()
+        journal.cut_writer()
+        async with house(journal) as second:
+            taken.set()
+            await trio.sleep(30)
+            assert (await second.submit(buy(2, 50), key="k")).refusal is None
+            assert orders_of(journal) == [buy(2, 50)]
+            assert {block.epoch for block in journal.blocks} == {1, 2}
 
 
-def journal_taken_from(journal: MemoryJournal) -> MemoryJournal:
-    """The same journal, its writer's connection dead and its lock free."""
-    journal.cut_writer()
-    return journal
+class Rewritten(Unplugged):
+    """A store that comes back with a block that nobody of ours has sealed."""
+
+    async def open(self) -> Head:
+        head = await super().open()
+        if self.journal.blocks and not self.journal.faults:
+            self.journal.blocks.append(seal(head, head.sequence + 1, encode([])))
+        return self.journal.head
+
+
+async def test_an_engine_whose_journal_went_on_without_it_ends(autojump_clock: MockClock) -> None:
+    store = Rewritten()
+    with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
+        async with house(store=store) as one:
+            await one.founded()
+            one.journal.faults.append(AppendFault.NOT_COMMITTED)
+            with pytest.raises(OutcomeUnknown):
+                await one.submit(buy(1, 50))
+    assert orders_of(store.journal) == []
 
 
 async def test_what_happens_while_the_store_is_down_needs_no_memory_beyond_the_gate(

@@ -2,6 +2,7 @@
 
 import msgpack
 import msgspec
+import pytest
 
 from engine.accounts.messages import Account, AccountOpened, OpenAccount
 from engine.journal.records import Record, decode, encode
@@ -30,6 +31,7 @@ def test_the_msgpack_package_reads_and_writes_the_very_same_bytes(journal: Memor
         assert decode(msgpack.packb(plain)) == decode(block.payload)
 
 
+@pytest.mark.slow
 def test_every_kind_of_message_is_in_the_journals_compared() -> None:
     """Some kinds are rare: a few more markets hold nearly all of them."""
     seen: set[str] = set()
@@ -50,8 +52,7 @@ def test_a_record_written_before_its_newest_fields_existed_can_be_read() -> None
     record = Record(Sequence(1), TimeNs(2), Sequence(0), command, [opened])
     [whole] = msgpack.unpackb(encode([record]))
     for fields in range(5, len(whole) + 1):
-        [read] = decode(msgpack.packb([whole[:fields]]))
-        assert msgspec.structs.replace(read, events=list(read.events)) == record
+        assert encode(decode(msgpack.packb([whole[:fields]]))) == encode([record])
 
 
 def test_a_message_written_before_its_newest_fields_existed_can_be_read() -> None:

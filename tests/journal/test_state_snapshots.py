@@ -7,9 +7,30 @@ import pytest
 
 from engine.errors import JournalCorrupt
 from engine.journal.state import EngineState, difference
+from engine.orderbook.instrument import Instrument
+from engine.orderbook.messages import CancelReason, OrderKind, PlaceOrder
+from engine.products.exchange.desk import InstrumentDesk
+from engine.products.exchange.messages import (
+    CancelChunk,
+    Leg,
+    PlaceConditional,
+    Reserved,
+    TriggerWhen,
+)
 from engine.products.withdrawals.messages import WithdrawalUnknown
 from engine.storage.memory import MemoryJournal
-from engine.units import WITHDRAWALS_DESK, InstrumentId
+from engine.units import (
+    WITHDRAWALS_DESK,
+    AccountId,
+    AmountMinor,
+    AssetId,
+    InstrumentId,
+    PriceTicks,
+    QuantityLots,
+    Sequence,
+    Side,
+    TimeNs,
+)
 from tests.journal.flow import journal_of, records_of
 
 
@@ -119,3 +140,38 @@ def test_differences_name_the_parts(journal: MemoryJournal) -> None:
     assert "sequence" in found
     assert "orders" in found
     assert "desk " in found
+
+
+def test_a_restored_desk_goes_on_exactly_as_the_one_that_lived() -> None:
+    """Orders that a price set off are cancelled in the same order after a restart."""
+    desk = InstrumentDesk(
+        Instrument(
+            InstrumentId(1), "B", AssetId(1), AssetId(2), AmountMinor(1), AmountMinor(1), "1", "1"
+        )
+    )
+    account, held = AccountId(100), Reserved(AccountId(100), AssetId(1), AmountMinor(5))
+    for number, trigger in ((1, 90), (2, 95)):  # the younger one is set off first
+        leg = Leg(TriggerWhen.AT_OR_BELOW, PriceTicks(trigger), OrderKind.LIMIT, PriceTicks(80))
+        stop = PlaceConditional(account, InstrumentId(1), Side.SELL, QuantityLots(5), (leg,))
+        desk.decide(Sequence(number), TimeNs(1), stop, held)
+    for number, side in ((3, Side.BUY), (4, Side.SELL)):
+        trade = PlaceOrder(
+            AccountId(101 + number),
+            InstrumentId(1),
+            side,
+            OrderKind.LIMIT,
+            PriceTicks(85),
+            QuantityLots(1),
+        )
+        paid = AmountMinor(85 if side is Side.BUY else 1)
+        asset_id = AssetId(2 if side is Side.BUY else 1)
+        desk.decide(
+            Sequence(number), TimeNs(1), trade, Reserved(AccountId(101 + number), asset_id, paid)
+        )
+    restored = InstrumentDesk.restore(desk.instrument, desk.snapshot())
+    chunk = CancelChunk(InstrumentId(1), account, Sequence(9), CancelReason.CANCEL_ALL, Sequence(9))
+    lived, came_back = (
+        one.decide(Sequence(10), TimeNs(2), chunk, None) for one in (desk, restored)
+    )
+    assert [event.order_id for event in lived.events[:-1]] == [1, 2]
+    assert came_back == lived

@@ -1,6 +1,6 @@
 """Whatever is changed in a journal, verification finds it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -14,17 +14,19 @@ from engine.journal.snapshots import take
 from engine.journal.state import EngineState
 from engine.journal.verify import Check, Contradiction, Report, Verifier
 from engine.ledger.amounts import AssetKind
+from engine.ledger.messages import Entry, EntryPurpose, HoldChange
 from engine.orderbook.messages import OrderRested, PlaceOrder, Trade
+from engine.products.exchange.desk import InstrumentDesk
 from engine.products.exchange.messages import Reserved, TradeSettled
 from engine.refusals import Reason
 from engine.storage.memory import MemoryJournal
-from engine.units import AccountId, AmountMinor, AssetId, PriceTicks
+from engine.units import AccountId, AmountMinor, AssetId, PriceTicks, Sequence
 from tests.journal.flow import journal_of, records_of
 
 Change = Callable[[Record], Record]
 
 
-def verified(journal: MemoryJournal, blocks: Sequence[Block] | None = None) -> Report:
+def verified(journal: MemoryJournal, blocks: Iterable[Block] | None = None) -> Report:
     verifier = Verifier(list(journal.snapshots.values()))
     for block in journal.blocks if blocks is None else blocks:
         verifier.take(block)
@@ -311,7 +313,7 @@ def test_records_of_other_rules_are_folded_and_not_decided(journal: MemoryJourna
     renamed = msgspec.structs.replace(created.events[0].asset, name="by other rules")  # type: ignore[union-attr]
     events = [msgspec.structs.replace(created.events[0], asset=renamed)]
     change, back = ChangeRules(RULES_VERSION + 1), ChangeRules(RULES_VERSION)
-    records = []
+    records: list[Record] = []
     for command, decided in (
         (change, None),
         (asset, events),
@@ -330,6 +332,50 @@ def test_records_of_other_rules_are_folded_and_not_decided(journal: MemoryJourna
     report = verified_anew(journal, blocks)
     assert report.contradictions == []
     assert (report.redecided, report.not_redecided) == (2, 2)
+
+
+# -- state
+
+
+def test_a_hold_that_belongs_to_nothing_is_found(journal: MemoryJournal) -> None:
+    deposit = find(journal, lambda record: type(record.command) is Deposit)
+    lost = HoldChange(Sequence(9_999), AccountId(100), AssetId(1), AmountMinor(5))
+    blocks = with_changed(journal, deposit.sequence, lambda record: altered(record, holds=[lost]))
+    verifier = Verifier(redeciding=False)
+    for block in blocks:
+        verifier.take(block)
+    found = first(verifier.finish(blocks[-1].head))
+    assert found.check == Check.BOOKS
+    assert "9999" in found.found
+
+
+def test_a_record_that_cannot_be_folded_stops_the_judging(journal: MemoryJournal) -> None:
+    rested = find(journal, has(OrderRested))
+    overdrawn = Entry(
+        AccountId(100), AccountId(101), AssetId(1), AmountMinor(10**18), EntryPurpose.TRANSFER
+    )
+    blocks = with_changed(
+        journal, rested.sequence, lambda record: altered(record, entries=[overdrawn])
+    )
+    report = verified_anew(journal, blocks)
+    assert [one.check for one in report.contradictions] == [Check.DECISION, Check.FOLD]
+    assert not report.finished
+
+
+def test_a_fold_that_forgets_what_deciding_knows_is_found(
+    journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bug in recovery would: every decision is right, and yet a restart would go astray."""
+    honest = InstrumentDesk.apply
+
+    def forgetful(desk: InstrumentDesk, record: Record) -> None:
+        honest(desk, record)
+        desk.book.reference_price_ticks = PriceTicks(1)
+
+    monkeypatch.setattr(InstrumentDesk, "apply", forgetful)
+    found = first(verified_anew(journal, list(journal.blocks)))
+    assert found.check == Check.FOLD
+    assert "desk 1" in found.found
 
 
 # -- snapshots

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.accounts.messages import SetFees, SetTier
 from engine.products.exchange import desk, settling
-from tests.products.line import Line
+from tests.products.line import CAT, HERE, Line
 from tests.products.traffic import Step, Traffic, take
 
 PLENTY = (3_000, 60_000)
@@ -49,6 +50,8 @@ def test_books_close_and_holds_fit_in_dense_traffic(seed: int) -> None:
         taker_ppm=taker_ppm,
         makers_touched_max=random.choice((3, 1_000)),
     )
+    line.submit(SetFees("vip", HERE, 0, 0))
+    line.submit(SetTier(CAT, "vip"))
     traffic = Traffic(random)
     walk(line, [traffic.step() for _ in range(250)])
 

@@ -193,8 +193,8 @@ class Orders:
     def _apply_entry(self, command: EnterTriggered, last: Any, now_ns: TimeNs) -> bool:
         """A triggered order reached the book; whether its events concern an open order."""
         order = self._open.get(command.order_id)
-        if order is None or type(last) is Deferred:
-            return False  # cancelled between trigger and arrival, or not arrived yet
+        if order is None or order.status is not OrderStatus.TRIGGERED or type(last) is Deferred:
+            return False  # ended or entered before, or not arrived yet
         if type(last) is Refused:
             self._close(order, OrderStatus.REJECTED, last.reason, now_ns)
             return False

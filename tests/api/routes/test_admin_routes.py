@@ -21,15 +21,17 @@ async def test_a_market_is_made_from_nothing_and_trades(venue: Venue) -> None:
         lot_size="1",
     )
     assert made == {"number": 3, "symbol": "PTS-USD"}
+    terms = await venue.reader.get("/v1/instruments/PTS-USD")
+    assert (terms["minimum_quantity"], terms["maximum_quantity"]) == ("1", None)
     owner = await post("/v1/admin/owners", name="Carol")
     account = await post("/v1/admin/accounts", owner=owner["owner"], name="Main", tier="gold")
     assert account == {"account": 102, "owner": 2, "name": "Main", "tier": "gold"}
     key = await post("/v1/admin/keys", role="TRADE", account=102, label="bot")
     await post("/v1/admin/deposits", account=102, asset="PTS", amount="500", reference="gift")
     carol = venue.caller(key["secret"])
-    terms: dict[str, Any] = {"instrument": "PTS-USD", "price": "0.010", "quantity": "100"}
-    await venue.alice.place("a-1", **terms)
-    sold = await carol.place("c-1", side="sell", **terms)
+    order: dict[str, Any] = {"instrument": "PTS-USD", "price": "0.010", "quantity": "100"}
+    await venue.alice.place("a-1", **order)
+    sold = await carol.place("c-1", side="sell", **order)
     assert (sold["status"], sold["notional"]) == ("FILLED", "1.00000")
 
 

@@ -74,11 +74,11 @@ class Caller:
     async def ask(
         self, method: str, path: str, body: Any = None, *, key: str = "", **headers: str
     ) -> httpx2.Response:
-        """Send a request; `body` is sent as JSON, text as it is."""
+        """Send a request; `body` is sent as JSON, text and bytes as they are."""
         sent = {**self._headers, **headers}
         if key:
             sent["Idempotency-Key"] = key
-        if isinstance(body, str):
+        if isinstance(body, str | bytes):
             sent.setdefault("Content-Type", "application/json")
             return await self._client.request(method, path, content=body, headers=sent)
         return await self._client.request(method, path, json=body, headers=sent)
