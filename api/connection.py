@@ -137,6 +137,7 @@ class Connection(TCPServer):
         self._head_begun = False
         #: Its deadline moves with each request; the stock server starts a task for each instead.
         self._patience = trio.CancelScope()
+        self._reading = trio.CancelScope()
 
     async def run(self) -> None:
         """Serve until the connection ends; whatever breaks it is counted and logged, not raised.
@@ -178,7 +179,8 @@ class Connection(TCPServer):
             self.protocol = self._http  # type: ignore[assignment]  # never switches to HTTP/2
             self._wait_for_head()
             nursery.start_soon(self._close_out_of_patience)
-            await self._read_data()
+            with self._reading:
+                await self._read_data()
             # The stock server's idle timer would go on holding what its client has left.
             self._head_begun = False
             self._patience.cancel()
@@ -190,6 +192,8 @@ class Connection(TCPServer):
             await self._write(event.data)
         elif not isinstance(event, Updated):
             await super().protocol_send(event)
+            # The stock reader would wait for its turn to read a request that came too late.
+            self._reading.cancel()
         elif event.idle:
             self._wait_for_head()
         else:

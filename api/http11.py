@@ -21,6 +21,12 @@ from api import problems
 
 #: What hypercorn answers of its own accord.
 _BARE_ERROR_HEADERS: Final = [(b"content-length", b"0"), (b"connection", b"close")]
+#: What is answered here without any app, and is not the client's mistake.
+_MESSAGES: Final = {
+    500: "The server failed.",
+    503: "Nothing was accepted: all connections are taken. Repeat later.",
+    505: "HTTP/1.1 is spoken here.",
+}
 _EARLY_BYTES: Final = "bytes arrived before the websocket was accepted"
 
 
@@ -95,6 +101,11 @@ class Http11(H11Protocol):
             if not (isinstance(self.stream, HTTPStream) and self.stream.scope["method"] == "HEAD"):
                 await super().stream_send(Body(event.stream_id, body))
             return
+        ends = isinstance(event, Response) and event.status_code >= 200
+        if ends and self.context.terminated.is_set():
+            # Told so, a client does not send its next request into the closing connection.
+            headers = [*event.headers, (b"connection", b"close")]
+            event = Response(event.stream_id, headers, event.status_code)
         await super().stream_send(event)
         if self._closes_after_answer and isinstance(event, EndBody):
             await self.send(Closed())
@@ -110,7 +121,8 @@ class Http11(H11Protocol):
 def json_error(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body of an answer to what never became a request; it ends the connection."""
     request_id = problems.accepted_request_id(None)
-    problem = problems.of_status(status, "The request could not be understood.")
+    message = _MESSAGES.get(status, "The request could not be understood.")
+    problem = problems.of_status(status, message)
     body = problems.encode(problem, time.time_ns(), request_id)
     return [
         (b"content-type", b"application/json"),

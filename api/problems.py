@@ -131,6 +131,7 @@ HTTP_CODES: Final[dict[int, str]] = {
     500: "INTERNAL_ERROR",
     501: "NOT_IMPLEMENTED",
     503: "UNAVAILABLE",
+    505: "HTTP_VERSION_NOT_SUPPORTED",
 }
 
 

@@ -67,8 +67,6 @@ class Line:
         settings: EngineSettings,
     ) -> None:
         self.released: Released = state.released
-        # Intents from before this life are asked about by key, never started as if they were new.
-        self.released.withdrawals.take_submitted()
         self.progress = Progress(head.sequence)
         self.clock = TrioClock(not_before_ns=state.released.now_ns)
         self.deadlines = Deadlines()

@@ -10,6 +10,7 @@ from engine.actors.gate import Gate
 from engine.actors.mailbox import Mailbox
 from engine.actors.waiting import Progress
 from engine.journal.released import Released
+from engine.products.withdrawals.messages import WithdrawalSubmitted
 
 
 class Release:
@@ -39,8 +40,11 @@ class Release:
         for envelope in envelopes:
             released.apply(envelope.record)  # type: ignore[arg-type]
         passing(CrashPoint.APPLIED_NOT_REPLIED)
+        inner: list[Envelope] = []
         for envelope in envelopes:
-            if envelope.slots is not None:
+            if envelope.slots is None:
+                inner.append(envelope)
+            else:
                 gate.release(envelope)
         passing(CrashPoint.REPLIED_NOT_PUBLISHED)
         self._progress.advance(released.sequence)
@@ -48,6 +52,11 @@ class Release:
             observer(envelopes)
         if released.outstanding:
             self._accounts.tell([])
-        submitted = released.withdrawals.take_submitted()
-        if submitted:
-            self._custody.tell([Submission(one, perhaps_sent=False) for one in submitted])
+        submissions = [
+            Submission(event, perhaps_sent=False)
+            for envelope in inner  # intents follow from wakes, never from a caller's command
+            for event in envelope.record.events  # type: ignore[union-attr]
+            if type(event) is WithdrawalSubmitted
+        ]
+        if submissions:
+            self._custody.tell(submissions)

@@ -23,6 +23,11 @@ class Progress:
         """Wait until `sequence` is released."""
         if sequence > self._sequence:
             self._count += 1
-            event = trio.Event()
-            heapq.heappush(self._waiters, (sequence, self._count, event))
-            await event.wait()
+            waiter = (sequence, self._count, trio.Event())
+            heapq.heappush(self._waiters, waiter)
+            try:
+                await waiter[2].wait()
+            except trio.Cancelled:
+                self._waiters.remove(waiter)
+                heapq.heapify(self._waiters)
+                raise

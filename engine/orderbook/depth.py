@@ -64,8 +64,8 @@ class Depth:
         self.update_id = update_id
         # bids and asks, price to lots: written with every order, sorted only when somebody reads
         self._sides: tuple[dict[int, int], dict[int, int]] = (dict(bids), dict(asks))
-        # the levels changed since the last delta, as they stood in it
-        self._before: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        # the levels changed since the last delta, as they stood in it; None while nobody wants any
+        self._before: tuple[dict[int, int], dict[int, int]] | None = None
 
     def fold(self, event: BookEvent) -> None:
         """Fold one event of a kind in `MOVES_DEPTH`.
@@ -92,9 +92,8 @@ class Depth:
     def _add(self, side: int, price_ticks: int, lots: int) -> None:
         levels = self._sides[side]
         standing = levels.get(price_ticks, 0)
-        before = self._before[side]
-        if price_ticks not in before:
-            before[price_ticks] = standing
+        if self._before is not None:
+            self._before[side].setdefault(price_ticks, standing)
         if standing + lots > 0:
             levels[price_ticks] = standing + lots
         elif standing + lots == 0:
@@ -103,15 +102,17 @@ class Depth:
             raise InvariantViolated(f"{Side(side).name} level {price_ticks} holds too little")
 
     def take_delta(self) -> DepthDelta | None:
-        """What changed since the last delta, numbered; None if every level is as it was then."""
+        """What changed since the last delta, numbered; None if every level is as it was then.
+
+        Changes are kept from the first call on, whose answer is None.
+        """
+        before, self._before = self._before, ({}, {})
         changes = [
             (side, PriceTicks(price_ticks), QuantityLots(levels.get(price_ticks, 0)))
-            for side, levels, before in zip(SIDES, self._sides, self._before, strict=True)
-            for price_ticks, old_lots in before.items()
+            for side, levels, old in zip(SIDES, self._sides, before or self._before, strict=True)
+            for price_ticks, old_lots in old.items()
             if levels.get(price_ticks, 0) != old_lots
         ]
-        for before in self._before:
-            before.clear()
         if not changes:
             return None
         self.update_id += 1
@@ -119,6 +120,8 @@ class Depth:
 
     def apply(self, events: Sequence[BookEvent]) -> DepthDelta | None:
         """Fold one record's events and take their delta."""
+        if self._before is None:
+            self._before = ({}, {})
         for event in events:
             if type(event) in MOVES_DEPTH:
                 self.fold(event)

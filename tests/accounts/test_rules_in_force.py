@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.accounts.messages import HaltScope, SetFees, SetHalt, SetLimits
@@ -73,6 +73,8 @@ def test_a_halt_of_one_account_leaves_others_trading_and_cancels_allowed() -> No
     assert reason(line, CancelOrder(ANN, HERE, placed)) is None
 
 
+@pytest.mark.slow
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(

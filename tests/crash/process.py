@@ -191,5 +191,5 @@ class ServerProcess:
 
 
 def outcry(*arguments: str) -> list[str]:
-    """The command line of one `outcry` command, as its console script runs it."""
-    return [sys.executable, "-c", "from api.cli import main; raise SystemExit(main())", *arguments]
+    """The command line of one `outcry` command."""
+    return [sys.executable, "-m", "api", *arguments]

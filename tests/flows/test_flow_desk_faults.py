@@ -30,6 +30,7 @@ from engine.units import (
     AmountMinor,
     DeskId,
     InstrumentId,
+    OrderId,
     PriceTicks,
     QuantityLots,
     Side,
@@ -98,7 +99,7 @@ def reason(answer: Record | Exception) -> Reason | None:
     return answer.refusal.reason if answer.refusal else None
 
 
-async def placed_stop(one: House) -> int:
+async def placed_stop(one: House) -> OrderId:
     """A buy stop of ANN that a trade at 60 sets off."""
     leg = Leg(TriggerWhen.AT_OR_ABOVE, PriceTicks(60), OrderKind.LIMIT, PriceTicks(55))
     record = await one.submit(PlaceConditional(ANN, ONE, Side.BUY, QuantityLots(3), (leg,)))

@@ -5,6 +5,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from engine.accounts.messages import Transfer
+from engine.actors.envelope import Envelope
 from engine.errors import Halted, InvariantViolated, OutcomeUnknown
 from engine.journal.blocks import Block
 from engine.journal.records import Record
@@ -170,6 +171,29 @@ async def test_after_a_fall_the_same_key_gives_a_definite_answer(autojump_clock:
         answer = await one.submit(buy(1, 50), key="k")
         assert answer.refusal is None
         assert one.service.released.orders.open_count == 1
+
+
+async def test_a_fall_in_the_release_step_loses_nothing_that_was_committed(
+    autojump_clock: MockClock,
+) -> None:
+    async with house(block_records_max=2) as one:
+        await one.founded()
+        falls = [InvariantViolated("planned")]
+
+        def fall(_block: list[Envelope]) -> None:
+            if falls:
+                raise falls.pop()
+
+        one.engine.observe(fall)
+        batch = [(buy(1, 50), int(ANN), str(number), 0) for number in range(6)]
+        answers = await one.service.submit_batch(batch)
+        kinds = [type(answer) for answer in answers]
+        assert kinds == [Record] * 2 + [OutcomeUnknown] * 4  # the first block was answered
+        await trio.sleep(1)
+        again = await one.service.submit_batch(batch)
+        assert all(isinstance(answer, Record) for answer in again)
+        assert one.service.released.orders.open_count == 6
+        assert one.engine.lives == 2
 
 
 async def test_an_engine_that_falls_too_often_gives_up(autojump_clock: MockClock) -> None:

@@ -105,7 +105,7 @@ class _Run:
             case "state", [state]:
                 return ChangeInstrumentState(HERE, InstrumentState[state])
             case "wake", [now]:
-                self.on.now_ns = int(now)
+                self.on.now_ns = TimeNs(int(now))
                 return Wake(HERE)
         raise ValueError(f"cannot read {verb} {words}")
 

@@ -62,7 +62,7 @@ class Line:
     ) -> None:
         self.state = EngineState()
         self.mirror = EngineState()
-        self.now_ns = 1_000
+        self.now_ns = TimeNs(1_000)
         self.records: list[Record] = []
         self.unreleased: deque[Record] = deque()
         self._drawn: set[tuple[int, int]] = set()
@@ -89,7 +89,7 @@ class Line:
 
     def order(self, order_id: int) -> Order:
         """An order as it stands after every record so far."""
-        order = self.mirror.released.orders.get(OrderId(order_id))  # type: ignore[arg-type]
+        order = self.mirror.released.orders.get(OrderId(order_id))
         assert order is not None
         return order
 
@@ -101,7 +101,7 @@ class Line:
 
     def held(self, order_id: int) -> int:
         """What an order's group holds after every record so far."""
-        return self.mirror.released.ledger.held_by_group(OrderId(order_id))  # type: ignore[arg-type]
+        return self.mirror.released.ledger.held_by_group(OrderId(order_id))
 
     def balance(self, account_id: AccountId, asset_id: AssetId) -> tuple[int, int]:
         """Posted and held of one balance after every record so far."""
@@ -136,7 +136,7 @@ class Line:
     def close_undecided(self, command: Any, answers: tuple[int, int], *events: Any) -> Record:
         """Record a command that its desk could not decide."""
         through = self.state.released.sequence
-        sequence = len(self.records) + 1
+        sequence = Sequence(len(self.records) + 1)
         record = Record(
             sequence, self.now_ns, through, command, events, (), (), (), answers[0], answers[1]
         )
@@ -151,7 +151,7 @@ class Line:
         return decoded
 
     def _decide(self, sequence: Sequence, command: Any, reserved: Reserved | None) -> Decision:
-        now_ns = TimeNs(self.now_ns)
+        now_ns = self.now_ns
         if type(command) in _OWN:
             decision = self.state.accounts.decide(sequence, now_ns, command)
             self.state.accounts.apply(sequence, command, decision)
@@ -159,7 +159,7 @@ class Line:
         machine = self.state.machine(desk_of(command))
         decided: Decision = machine.decide(sequence, now_ns, command, reserved)
         if not machine.DECIDING_CHANGES:
-            record = Record(sequence, self.now_ns, 0, command, decided.events)
+            record = Record(sequence, now_ns, Sequence(0), command, decided.events)
             machine.apply(record)
         return decided
 

@@ -154,7 +154,7 @@ def test_what_has_expired_is_not_set_off_even_before_its_wake() -> None:
         """,
         line,
     )
-    line.now_ns = 2_000
+    line.now_ns = TimeNs(2_000)
     line.submit(limit(CAT, Side.BUY, 1, 60))
     line.check()
     assert (line.order(14).status, line.order(14).ended_because) == ("CANCELLED", "EXPIRED")
@@ -263,7 +263,7 @@ def test_many_expiries_go_in_chunks() -> None:
     leg = Leg(TriggerWhen.AT_OR_ABOVE, PriceTicks(60), OrderKind.LIMIT, PriceTicks(1))
     for _ in range(ORDERS_PER_RECORD_MAX + 20):
         line.submit(PlaceConditional(ANN, HERE, Side.BUY, QuantityLots(1), (leg,), TimeNs(2_000)))
-    line.now_ns = 2_000
+    line.now_ns = TimeNs(2_000)
     line.submit(Wake(HERE))
     assert len(line.open_orders()) == 20
     assert line.desk.next_deadline_ns == 2_000

@@ -4,7 +4,7 @@ from engine.accounts.messages import SetFees, SetTier
 from tests.products.exchange_tables import check
 from tests.products.line import ANN, BASE, BOB, HERE, QUOTE, Line
 
-FEES = {"maker_ppm": 100_000, "taker_ppm": 200_000}  # a tenth and a fifth
+A_TENTH, A_FIFTH = 100_000, 200_000
 
 
 def test_a_limit_order_holds_what_is_left_of_it_at_its_limit() -> None:
@@ -74,7 +74,7 @@ def test_fees_are_taken_from_what_each_side_receives() -> None:
         sell s1 5 @ 50 by bob  -> rested; s1 holds 15
         buy b1 5 @ 50          -> trade s1 5 @ 50, fees 525 3; nothing held
         """,
-        Line(**FEES),
+        Line(maker_ppm=A_TENTH, taker_ppm=A_FIFTH),
     )
     assert line.balance(BOB, QUOTE) == (100_000 + 5_250 - 525, 0)
     assert line.balance(ANN, BASE) == (100_000 + 15 - 3, 0)
@@ -89,7 +89,7 @@ def test_fills_pay_together_the_fee_of_the_whole_rounded_up_once() -> None:
         buy b3 1 @ 1           -> trade s1 1 @ 1, fees 2 1; s1 holds 18
         buy b4 6 @ 1           -> trade s1 6 @ 1, fees 12 4; nothing held
         """,
-        Line(**FEES),
+        Line(maker_ppm=A_TENTH, taker_ppm=A_FIFTH),
     )
     assert line.order(15).charged_minor == 19  # a tenth of 189, rounded up
 
@@ -101,7 +101,7 @@ def test_an_order_that_takes_and_then_makes_has_one_meter_at_two_rates() -> None
         buy b1 2 @ 1           -> trade s1 1 @ 1, fees 3 1, rested; b1 holds 21
         sell s2 1 @ 1 by bob   -> trade b1 1 @ 1, fees 0 5; nothing held
         """,
-        Line(**FEES),
+        Line(maker_ppm=A_TENTH, taker_ppm=A_FIFTH),
     )
     assert line.order(16).charged_minor == 1  # 0.6 of its taking and 0.3 of its making
 
@@ -137,7 +137,7 @@ def test_trading_with_oneself_moves_nothing_but_the_fee() -> None:
         sell s1 5 @ 10                          -> rested; s1 holds 15
         buy b1 5 @ 10 self-trade NONE           -> trade s1 5 @ 10, fees 105 3; nothing held
         """,
-        Line(**FEES),
+        Line(maker_ppm=A_TENTH, taker_ppm=A_FIFTH),
     )
     assert line.balance(ANN, QUOTE) == (100_000 - 105, 0)
     assert line.balance(ANN, BASE) == (100_000 - 3, 0)

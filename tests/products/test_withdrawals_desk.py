@@ -51,7 +51,7 @@ class Paying(Line):
 
     def take(self, step: str) -> Any:
         if step == "wake":
-            self.now_ns += LATER
+            self.now_ns = TimeNs(self.now_ns + LATER)
             return self.submit(Wake(WITHDRAWALS_DESK))
         if step == "cancel":
             return self.submit(CancelWithdrawal(ANN, self.id))
@@ -188,7 +188,7 @@ def test_one_wake_submits_a_bounded_number_and_the_next_takes_the_rest() -> None
     few = 7
     for _ in range(SUBMISSIONS_PER_RECORD_MAX + few):
         line.submit(RequestWithdrawal(ANN, BASE, AmountMinor(1), "x", LATER))
-    line.now_ns += LATER
+    line.now_ns = TimeNs(line.now_ns + LATER)
     submitted = []
     for _ in range(2):
         assert line.state.withdrawals.next_deadline_ns is not None
@@ -200,6 +200,6 @@ def test_one_wake_submits_a_bounded_number_and_the_next_takes_the_rest() -> None
 
 def test_a_wake_before_the_time_submits_nothing() -> None:
     line = Paying()
-    line.now_ns += LATER - 1
+    line.now_ns = TimeNs(line.now_ns + LATER - 1)
     assert line.submit(Wake(WITHDRAWALS_DESK)).events == []
     assert line.status == WithdrawalStatus.COOLING

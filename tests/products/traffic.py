@@ -180,7 +180,7 @@ def take(line: Line, step: Any) -> None:
         case Rebuild():
             line.rebuild_desk()
         case Pass(ahead_ns):
-            line.now_ns += ahead_ns
+            line.now_ns = TimeNs(line.now_ns + ahead_ns)
             deadline_ns = line.desk.next_deadline_ns
             if deadline_ns is not None and deadline_ns <= line.now_ns:
                 line.submit(Wake(HERE))

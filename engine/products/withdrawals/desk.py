@@ -68,7 +68,6 @@ class WithdrawalsDesk:
     def __init__(self) -> None:
         self._withdrawals: dict[GroupId, Withdrawal] = {}
         self._cooling: SortedList[tuple[TimeNs, GroupId]] = SortedList()
-        self._submitted: list[WithdrawalSubmitted] = []
 
     def __repr__(self) -> str:
         return f"<WithdrawalsDesk: {len(self._withdrawals)}, {len(self._cooling)} cooling>"
@@ -200,7 +199,6 @@ class WithdrawalsDesk:
                     self._end_cooling(group_id, WithdrawalStatus.CANCELLED)
                 case WithdrawalSubmitted(group_id):
                     self._end_cooling(group_id, WithdrawalStatus.SUBMITTED)
-                    self._submitted.append(event)
                 case WithdrawalUnknown(group_id, evidence):
                     self._move(group_id, WithdrawalStatus.UNKNOWN, evidence)
                 case WithdrawalSettled(group_id, evidence):
@@ -213,11 +211,6 @@ class WithdrawalsDesk:
                     self._move(group_id, WithdrawalStatus.SETTLED, evidence)
                 case _:
                     pass
-
-    def take_submitted(self) -> list[WithdrawalSubmitted]:
-        """The intents folded since this was asked last: what custody is to perform."""
-        submitted, self._submitted = self._submitted, []
-        return submitted
 
     def _end_cooling(self, group_id: GroupId, status: WithdrawalStatus) -> None:
         self._cooling.remove((self._withdrawals[group_id].submit_at_ns, group_id))
