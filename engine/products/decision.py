@@ -1,11 +1,13 @@
-"""What a desk's machine answers with: everything its record will say, and nothing else."""
+"""What a desk's machine answers with, and what it reads when that is folded again."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from engine.ledger.messages import Entry, HoldChange
+from engine.units import Sequence as SequenceNumber
+from engine.units import TimeNs
 
 
 class Decision(msgspec.Struct, gc=False):
@@ -19,3 +21,18 @@ class Decision(msgspec.Struct, gc=False):
     entries: Sequence[Entry] = ()
     holds: Sequence[HoldChange] = ()
     follow_ups: Sequence[Any] = ()
+
+
+class Recorded(Protocol):
+    """The part of a journal record that a fold reads; products do not know the journal itself."""
+
+    @property
+    def sequence(self) -> SequenceNumber: ...
+    @property
+    def now_ns(self) -> TimeNs: ...
+    @property
+    def command(self) -> Any: ...
+    @property
+    def events(self) -> Sequence[Any]: ...
+    @property
+    def holds(self) -> Sequence[HoldChange]: ...

@@ -30,6 +30,8 @@ from tests.crash.venue import STAKES, CustodyClerk, Venue, found
 _SIGKILLED: Final = -9
 _OLDER_CALLS_ASKED: Final = 60
 _REACH_S_MAX: Final = 25.0
+#: So that most lives begin from a snapshot and a tail.
+_OFTEN: Final = {"OUTCRY__PROJECTOR__SNAPSHOT_EVERY_S": "1"}
 #: Points that the server's own process passes, and after how many passes it dies at the most.
 ENGINE_POINTS: Final = {
     **dict.fromkeys(("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8"), 60),
@@ -51,7 +53,7 @@ class Campaign:
         environ: Mapping[str, str] | None = None,
         bots: int = 10,
     ) -> None:
-        self.server = ServerProcess(folder, url=url, environ=environ)
+        self.server = ServerProcess(folder, url=url, environ={**_OFTEN, **(environ or {})})
         self.history = History()
         self.clerk = CustodyClerk(self.server.custody_folder)
         self.seed = seed
@@ -126,7 +128,7 @@ class Campaign:
         self.kills.append(crash_at)
 
     async def kill_projector_at(self, point: str) -> None:
-        """Let a projector leave its snapshot beside the running server, and die of it."""
+        """Run another projector beside the loaded server, and let it die of its snapshot."""
         environ = {**self.server.environ(), "OUTCRY_CRASH_AT": point}
         log = self.server.folder / "projector.log"
         with log.open("wb") as words:
@@ -134,15 +136,12 @@ class Campaign:
                 outcry("projector", "--until-input-ends"),
                 stdin=subprocess.PIPE,
                 stderr=words,
-                env=environ,
+                env={**environ, "OUTCRY__DATABASE__URL": self.server.dsn},
             )
         with trio.fail_after(_REACH_S_MAX):
-            while b"projected" not in log.read_bytes():  # noqa: ASYNC110 - another process
-                await trio.sleep(0.05)
-            if process.stdin is not None:
-                await process.stdin.aclose()
-            if await process.wait() != _SIGKILLED:
-                raise EndedAtOnce(process.returncode or 0, log.read_text())
+            async with self.loaded():
+                if await process.wait() != _SIGKILLED:
+                    raise EndedAtOnce(process.returncode or 0, log.read_text())
         self.kills.append(f"{point}:1")
 
     async def restart(self) -> None:

@@ -21,6 +21,7 @@ FLIP = """
     UPDATE journal_block SET payload = set_byte(payload, $2, get_byte(payload, $2) # (1 << $3))
     WHERE number = $1
 """
+FLIP_SNAPSHOTS = "UPDATE snapshot SET payload = set_byte(payload, 99, get_byte(payload, 99) # 1)"
 NEWEST_IS_KEPT = """
     SELECT (SELECT max(block_number) FROM snapshot) = (SELECT max(number) FROM journal_block)
 """
@@ -80,7 +81,7 @@ async def test_a_start_from_a_snapshot_does_not_read_what_is_older_but_verify_do
         await server.start()
         await found(server, bots=3)
         with trio.fail_after(30):
-            while not await ask(bridge, server.dsn, NEWEST_IS_KEPT):
+            while not await ask(bridge, server.dsn, NEWEST_IS_KEPT):  # noqa: ASYNC110
                 await trio.sleep(0.1)
         assert await server.stop() == 0
         await ask(bridge, server.dsn, FLIP, 1, 0, 0)
@@ -88,8 +89,9 @@ async def test_a_start_from_a_snapshot_does_not_read_what_is_older_but_verify_do
         await server.start()
         await server.kill()
         await ask(bridge, server.dsn, FLIP, 1, 0, 0)
-        await ask(bridge, server.dsn, "UPDATE snapshot SET payload = set_byte(payload, 99, 0)")
+        await ask(bridge, server.dsn, FLIP_SNAPSHOTS)
         await server.start()  # from the first block on
+        assert any(line["event"] == "snapshot skipped" for line in server.log_lines())
         assert await server.stop() == 0
     finally:
         await server.kill()

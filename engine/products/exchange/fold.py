@@ -1,13 +1,11 @@
 """An instrument's desk as its records state it: the fold and the snapshot. Decides nothing."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, Self, get_args
+from typing import Any, Self, get_args
 
 import msgspec
 
 from engine.errors import InvariantViolated
 from engine.ledger.fees import RateMeter
-from engine.ledger.messages import HoldChange
 from engine.messages import Deferred, Refused
 from engine.orderbook.instrument import Instrument
 from engine.orderbook.matching import OrderBook
@@ -21,6 +19,7 @@ from engine.orderbook.messages import (
     Trade,
 )
 from engine.orderbook.snapshot import BookSnapshot
+from engine.products.decision import Recorded
 from engine.products.exchange import conditional_rules
 from engine.products.exchange.conditionals import Conditional, Conditionals
 from engine.products.exchange.messages import (
@@ -34,19 +33,6 @@ from engine.products.exchange.settlement import OrderTerms, meter_trade
 from engine.units import AccountId, AmountMinor, OrderId, PriceTicks, QuantityLots, Side, TimeNs
 
 _BOOK_EVENTS = frozenset(get_args(BookEvent)) - {Refused}
-
-
-class Recorded(Protocol):
-    """The part of a journal record that a desk folds."""
-
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def command(self) -> Any: ...
-    @property
-    def events(self) -> Sequence[Any]: ...
-    @property
-    def holds(self) -> Sequence[HoldChange]: ...
 
 
 class TermsRow(msgspec.Struct, frozen=True, array_like=True):

@@ -7,7 +7,7 @@ except for what accounts must know of an order that is to be replaced.
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from engine.orderbook.messages import (
     SelfTradePrevented,
     Trade,
 )
+from engine.products.decision import Recorded
 from engine.products.exchange.messages import (
     ConditionalPlaced,
     EnterTriggered,
@@ -93,19 +94,6 @@ class OrdersSnapshot(msgspec.Struct, frozen=True, array_like=True):
 
     open: list[Order]
     closed: list[Order]
-
-
-class Recorded(Protocol):
-    """The part of a journal record that a fold of orders reads."""
-
-    @property
-    def sequence(self) -> OrderId: ...
-    @property
-    def now_ns(self) -> TimeNs: ...
-    @property
-    def command(self) -> Any: ...
-    @property
-    def events(self) -> Any: ...
 
 
 class Orders:

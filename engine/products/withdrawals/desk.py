@@ -14,7 +14,7 @@ from engine.errors import InvariantViolated
 from engine.ledger.messages import Entry, EntryPurpose, HoldChange
 from engine.ledger.system_accounts import CLEARING, SUSPENSE
 from engine.messages import Message, Refused, Wake
-from engine.products.decision import Decision
+from engine.products.decision import Decision, Recorded
 from engine.products.exchange.messages import Reserved
 from engine.products.withdrawals.messages import (
     BreakOpened,
@@ -188,7 +188,7 @@ class WithdrawalsDesk:
             return Decision((opened,), (entry,), (_freed(withdrawal),))
         return Decision((opened,), (_paid_out(withdrawal, SUSPENSE),))
 
-    def apply(self, record: Any) -> None:
+    def apply(self, record: Recorded) -> None:
         """Fold one recorded decision of this desk."""
         for event in record.events:
             match event:
