@@ -18,7 +18,7 @@ async def run_through(folder: Path, seed: int, ways: list[str]) -> None:
     campaign = Campaign(folder, seed)
     try:
         await campaign.open()
-        await campaign.kill_at_random(1.0)
+        await campaign.kill_at_random(0.5)
         for way in ways:
             await campaign.die(way)
         await campaign.restart()
