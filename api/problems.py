@@ -65,6 +65,7 @@ FAULTS: Final[dict[type[errors.EngineError], Problem]] = {
         "",
         _later(5),
     ),
+    errors.InvalidCommand: Problem(400, "INVALID_COMMAND", "A value is not allowed here."),
     errors.NotFound: Problem(404, "NOT_FOUND", "Nothing is known under this name."),
     errors.KeyConflict: Problem(
         409, "KEY_CONFLICT", "The idempotency key was used before with another body."

@@ -21,6 +21,10 @@ class NotFound(EngineError):
     """No such order, account, instrument or withdrawal is known. Nothing happened."""
 
 
+class InvalidCommand(EngineError):
+    """A command holds what its type does not allow. Nothing was accepted; mend the caller."""
+
+
 class KeyConflict(EngineError):
     """The idempotency key was used before with another body. Nothing happened; use a new key."""
 

@@ -14,7 +14,7 @@ import trio
 from engine.actors.envelope import Envelope, Ticket
 from engine.errors import Halted, NotFound
 from engine.journal.keys import Answered
-from engine.journal.records import Record, decode
+from engine.journal.records import Record, check_command, decode
 from engine.journal.released import CancelAllProgress, Released
 from engine.orderbook.messages import PlaceOrder
 from engine.products.exchange.messages import PlaceConditional
@@ -67,9 +67,10 @@ class Service:
         """Have a command decided. Waits for its released record.
 
         A repeated key gets the first answer again, from the journal if need be.
-        Raises: Overloaded, Halted, KeyConflict: nothing was accepted. OutcomeUnknown: no answer
+        Raises: InvalidCommand, Overloaded, Halted, KeyConflict: nothing was accepted. OutcomeUnknown: no answer
         before the deadline; the same key asks again.
         """
+        check_command(command)
         admitted = self._engine.gate.admit(command, scope, key, body_digest)
         if type(admitted) is Envelope:
             self._engine.line.tell([admitted])
@@ -83,6 +84,7 @@ class Service:
         envelopes: list[Envelope] = []
         for command, scope, key, body_digest in commands:
             try:
+                check_command(command)
                 one = self._engine.gate.admit(command, scope, key, body_digest)
             except Exception as error:
                 admitted.append(error)

@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from engine.accounts.messages import AccountsCommand, AccountsEvent
+from engine.errors import InvalidCommand
 from engine.ledger.messages import Entry, HoldChange
 from engine.messages import Deferred, Message, Refused, Wake
 from engine.orderbook.messages import BookCommand, BookEvent
@@ -74,11 +75,23 @@ def desk_of(command: Command) -> DeskId:
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Record])
+_command_decoder = msgspec.msgpack.Decoder(Command)
 
 
 def encode(records: Sequence[Record]) -> bytes:
     """The payload of a block: a MessagePack array of records."""
     return _encoder.encode(records)
+
+
+def check_command(command: Command) -> None:
+    """Refuse a command that a journal could not give back as it was, before it gets near one.
+
+    Raises: InvalidCommand, for a number beyond 64 bits, a text where a number belongs, and so on.
+    """
+    try:
+        _command_decoder.decode(_encoder.encode(command))
+    except (msgspec.MsgspecError, OverflowError, TypeError, ValueError) as error:
+        raise InvalidCommand(f"{type(command).__name__}: {error}") from error
 
 
 def decode(payload: bytes) -> list[Record]:

@@ -6,7 +6,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from engine.accounts.messages import Transfer
 from engine.actors.envelope import Envelope
-from engine.errors import Halted, InvariantViolated, OutcomeUnknown
+from engine.errors import Halted, InvalidCommand, InvariantViolated, OutcomeUnknown
 from engine.journal.blocks import Block
 from engine.journal.records import Record
 from engine.orderbook.messages import OrderKind
@@ -49,6 +49,18 @@ async def test_a_restarted_engine_shows_exactly_what_was_answered(
         assert second.service.order(resting).remaining_lots == 6
         await second.submit(buy(6, 50))
         assert second.service.order(resting).status is OrderStatus.FILLED
+
+
+async def test_what_a_journal_could_not_give_back_never_gets_near_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with house(MemoryJournal()) as engine:
+        await engine.founded()
+        before = engine.service.released.sequence
+        for lots in (2**64, True, "1"):
+            with pytest.raises(InvalidCommand):
+                await engine.submit(buy(lots, 50))  # type: ignore[arg-type]
+        assert engine.service.released.sequence == before
 
 
 async def test_an_answer_outlives_the_engine_that_gave_it(autojump_clock: MockClock) -> None:
