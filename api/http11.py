@@ -101,8 +101,8 @@ class Http11(H11Protocol):
             if not (isinstance(self.stream, HTTPStream) and self.stream.scope["method"] == "HEAD"):
                 await super().stream_send(Body(event.stream_id, body))
             return
-        ends = isinstance(event, Response) and event.status_code >= 200
-        if ends and self.context.terminated.is_set():
+        ends = self.context.terminated.is_set()
+        if ends and isinstance(event, Response) and event.status_code >= 200:
             # Told so, a client does not send its next request into the closing connection.
             headers = [*event.headers, (b"connection", b"close")]
             event = Response(event.stream_id, headers, event.status_code)

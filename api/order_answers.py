@@ -131,7 +131,7 @@ def of_placing(record: Record, text: InstrumentText) -> OrderAnswer:
 def of_order(order: Order, text: InstrumentText, sequence: int) -> OrderAnswer:
     """An order as it stands at `sequence`."""
     terms = order.terms
-    at_market = isinstance(terms, PlaceOrder) and terms.kind == OrderKind.MARKET
+    at_market = _is_at_market(order)
     price = text.price(order.price_ticks) if order.price_ticks else None
     budget = terms.budget_minor if isinstance(terms, PlaceOrder) else 0
     receives, pays = text.received_asset(order.side), text.received_asset(order.side.opposite)
@@ -162,6 +162,17 @@ def of_order(order: Order, text: InstrumentText, sequence: int) -> OrderAnswer:
         updated_at_ns=order.updated_at_ns,
         sequence=sequence,
         legs=msgspec.UNSET if isinstance(terms, PlaceOrder) else _legs(terms, text),
+    )
+
+
+def _is_at_market(order: Order) -> bool:
+    """Whether its price is a protection, its own or that of the leg it became."""
+    terms = order.terms
+    if isinstance(terms, PlaceOrder):
+        return terms.kind == OrderKind.MARKET
+    taken = (OrderKind.MARKET, order.price_ticks)
+    return order.status != OrderStatus.OPEN and any(
+        (leg.kind, leg.price_ticks) == taken for leg in terms.legs
     )
 
 

@@ -1,12 +1,17 @@
 """What an operator can set about the engine; `config` fills it in, the engine only reads it."""
 
+from typing import Final
+
 import msgspec
+
+#: More than anybody wants of anything here; what no timer and no queue could take is beyond it.
+_SANE_MAX: Final = 10**9
 
 
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits and times of one engine process.
 
-    Raises: ValueError for a limit or time that is not positive.
+    Raises: ValueError for a limit or time that is not positive, or beyond all measure.
     """
 
     order_slots_max: int = 8_192
@@ -24,17 +29,17 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if name != "withdrawal_cooling_off_s" and getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive")
-        if self.withdrawal_cooling_off_s < 0:
-            raise ValueError("withdrawal_cooling_off_s must not be negative")
+            if name != "withdrawal_cooling_off_s":
+                _check_sane(name, getattr(self, name))
+        if self.withdrawal_cooling_off_s:
+            _check_sane("withdrawal_cooling_off_s", self.withdrawal_cooling_off_s)
 
 
 class ProjectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the projector looks, writes and speaks.
 
     A snapshot is due after so many records, or after so long if there were any at all.
-    Raises: ValueError for a number or time that is not positive.
+    Raises: ValueError for a number or time that is not positive, or beyond all measure.
     """
 
     snapshot_every_records: int = 100_000
@@ -45,5 +50,9 @@ class ProjectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive")
+            _check_sane(name, getattr(self, name))
+
+
+def _check_sane(name: str, value: float) -> None:
+    if not 0 < value <= _SANE_MAX:  # so written that "not a number" does not pass
+        raise ValueError(f"{name} must be above 0 and at most {_SANE_MAX}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from api import logs
 from api.commands.settings import ConfigPath, settings_of
@@ -18,7 +18,12 @@ from config import Settings
 from engine.actors.supervisor import GaveUp
 from engine.errors import EngineError
 
-PortNumber = Annotated[int | None, Parameter(help="Listen here; overrides the settings.")]
+PortNumber = Annotated[
+    int | None,
+    Parameter(
+        help="Listen here; overrides the settings.", validator=validators.Number(gte=0, lte=65_535)
+    ),
+]
 InMemory = Annotated[
     bool, Parameter(name="--memory", help="Keep nothing: a quick try without a database.")
 ]

@@ -61,3 +61,10 @@ def test_config_check_names_mistakes_and_ends_with_two(
 def test_bench_match_measures_a_workload_it_made_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "match", "--operations", "500", "--repeats", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ops"] == 550
+
+
+def test_a_port_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["serve", "--memory", "--port", "99999"])
+    assert left.value.code not in (0, None)
+    assert "65535" in capsys.readouterr().err

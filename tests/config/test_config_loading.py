@@ -68,7 +68,10 @@ def test_each_mistake_is_named_with_its_file_and_key_or_its_variable(tmp_path: P
         ("[server]\nport = 65536", "server.port: Expected `int` <= 65535"),
         ("[server]\nport = true", "server.port: Expected `int`, got `bool`"),
         ("[server.limits]\nwrite_s_max = 0.0", "server.limits.write_s_max: Expected `float` > 0.0"),
-        ("[engine]\norder_slots_max = 0", "engine.order_slots_max: order_slots_max must be pos"),
+        (
+            "[engine]\norder_slots_max = 0",
+            "engine.order_slots_max: order_slots_max must be above 0",
+        ),
     ],
 )
 def test_a_value_out_of_place_or_range_is_refused(text: str, mistake: str, tmp_path: Path) -> None:
@@ -102,3 +105,10 @@ def test_a_secret_given_twice_or_in_a_missing_file_is_refused(tmp_path: Path) ->
 def test_only_secrets_are_read_from_files(tmp_path: Path) -> None:
     [line] = mistakes_of(None, OUTCRY__SERVER__HOST_FILE=str(tmp_path))
     assert line == "OUTCRY__SERVER__HOST_FILE: no such key; did you mean server.host?"
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e300", "-1"])
+@pytest.mark.parametrize("key", ["edge_deadline_s", "withdrawal_cooling_off_s"])
+def test_times_that_no_timer_takes_are_refused(key: str, number: str) -> None:
+    [mistake] = mistakes_of(None, **{f"OUTCRY__ENGINE__{key.upper()}": number})
+    assert key in mistake

@@ -154,7 +154,8 @@ class ServerProcess:
         if postmaster is not None:
             with suppress(ProcessLookupError):
                 os.kill(postmaster, signal.SIGKILL)
-        await self.ended()
+        with trio.CancelScope(shield=True):
+            await self.ended()
 
     async def stop(self) -> int:
         """SIGTERM: an orderly end; the exit code."""

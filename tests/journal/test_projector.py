@@ -99,6 +99,15 @@ async def test_snapshots_are_due_by_records_and_by_time(
     assert projector.snapshots_written == 1
 
 
+async def test_it_leaves_a_last_snapshot_when_it_is_stopped(
+    bare: MemoryJournal, autojump_clock: MockClock
+) -> None:
+    async with projecting(MemoryJournalStore(bare), ProjectorSettings()) as projector:
+        await trio.sleep(1)
+        assert bare.snapshots == {}
+    assert list(bare.snapshots) == [projector.head.number]
+
+
 async def test_it_goes_on_from_its_own_snapshot(
     bare: MemoryJournal, autojump_clock: MockClock
 ) -> None:
@@ -142,8 +151,9 @@ async def test_a_store_that_does_not_answer_is_waited_for(
 
 async def test_a_corrupt_chain_ends_it_with_a_clear_message(bare: MemoryJournal) -> None:
     block = bare.blocks[50]
-    bare.blocks[50] = msgspec.structs.replace(block, payload=block.payload[:-1] + b"\0")
-    with capture_logs() as logs:
+    flipped = bytes([*block.payload[:-1], block.payload[-1] ^ 1])
+    bare.blocks[50] = msgspec.structs.replace(block, payload=flipped)
+    with capture_logs() as logs, trio.fail_after(10):
         code = await run_projector(MemoryJournalStore(bare), trio.Event(), EAGER)
     assert code == EXIT_CORRUPT
     assert logs[-1]["event"].startswith("the journal contradicts itself")
@@ -160,7 +170,7 @@ async def test_a_journal_that_went_back_ends_it(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(set_back)
-        with pytest.raises(JournalCorrupt, match="went back"):
+        with pytest.raises(JournalCorrupt, match="went back"), trio.fail_after(60):
             await Projector(MemoryJournalStore(bare), EAGER).run(trio.Event())
 
 
@@ -197,6 +207,23 @@ async def test_the_process_is_stopped_with_us(tmp_path: Path) -> None:
         await until(place.exists)
         nursery.cancel_scope.cancel()
     assert gone(place)
+
+
+@pytest.mark.slow
+async def test_the_process_is_asked_to_stop_before_it_is_killed(tmp_path: Path) -> None:
+    ready, farewell = tmp_path / "ready", tmp_path / "farewell"
+    argv = script(
+        "import signal, sys, time\n"
+        f"leave = lambda *_: sys.exit(open({str(farewell)!r}, 'w').close())\n"
+        "signal.signal(signal.SIGTERM, leave)\n"
+        f"open({str(ready)!r}, 'w').close()\n"
+        "time.sleep(60)"
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keep_projecting, argv)
+        await until(ready.exists)
+        nursery.cancel_scope.cancel()
+    assert farewell.exists()
 
 
 @pytest.mark.slow

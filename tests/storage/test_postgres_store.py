@@ -111,7 +111,7 @@ class Wire:
                 budget = self._budget.get(direction)
                 await sink.send_all(chunk[:budget])
                 if budget is not None and len(chunk) >= budget:
-                    del self._budget[direction]
+                    self._budget.pop(direction, None)  # another pair may have been faster
                     break
         except trio.BrokenResourceError:
             pass

@@ -6,7 +6,7 @@ from engine.orderbook.matching import OrderBook
 from engine.orderbook.messages import InstrumentState, OrderKind, PlaceOrder, TimeInForce
 from engine.products.exchange.messages import Leg, PlaceConditional, TriggerWhen
 from engine.refusals import Reason
-from engine.units import INT64_MAX, PriceTicks, QuantityLots, TimeNs
+from engine.units import INT64_MAX, PriceTicks, QuantityLots, Side, TimeNs
 
 
 def refusal(command: PlaceConditional, book: OrderBook, now_ns: TimeNs) -> Refused | None:
@@ -52,18 +52,26 @@ def _bad_shape(command: PlaceConditional) -> Refused | None:
 
 
 def _bad_size(command: PlaceConditional, instrument: Instrument) -> Refused | None:
-    lots = command.quantity_lots
+    lots, side = command.quantity_lots, command.side
     if lots < max(1, instrument.minimum_lots):
         return Refused(Reason.QUANTITY_TOO_SMALL, "quantity")
     if lots > (instrument.maximum_lots or INT64_MAX):
         return Refused(Reason.QUANTITY_TOO_LARGE, "quantity")
     for leg in command.legs:
-        notional_minor = leg.price_ticks * lots * instrument.tick_lot_minor
+        notional_minor = _worth_ticks(leg, side) * lots * instrument.tick_lot_minor
         if notional_minor < instrument.minimum_notional_minor:
             return Refused(Reason.NOTIONAL_TOO_SMALL, "quantity")
         if notional_minor > (instrument.maximum_notional_minor or INT64_MAX):
             return Refused(Reason.NOTIONAL_TOO_LARGE, "quantity")
     return None
+
+
+def _worth_ticks(leg: Leg, side: Side) -> int:
+    """The price at which a leg's notional is judged, as the book does once it is triggered."""
+    if leg.kind == OrderKind.MARKET and side == Side.SELL:
+        # The protection of a market sell bounds its worth from below and is often just 1.
+        return max(leg.price_ticks, leg.trigger_price_ticks)
+    return leg.price_ticks
 
 
 def _is_crossed(leg: Leg, price_ticks: int) -> bool:

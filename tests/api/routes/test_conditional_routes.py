@@ -54,6 +54,7 @@ async def test_a_stop_becomes_a_protected_market_order(venue: Venue) -> None:
     await trade_at(venue, "95.00", "down")
     found = await venue.bob.get("/v1/orders/by-client-id/stop")
     assert (found["status"], found["filled"], found["notional"]) == ("FILLED", "0.500", "47.00000")
+    assert (found["price"], found["protection_price"]) == (None, "90.25")
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,25 @@ async def test_a_bad_leg_is_named_by_its_place(venue: Venue) -> None:
     assert (bad["code"], bad["field"]) == ("NOT_A_MULTIPLE", "legs[0].price")
     one = await venue.bob.place("one", 400, side="sell", type="oco", quantity="0.5", legs=legs[:1])
     assert one["field"] == "legs"
+
+
+async def test_a_market_sell_is_worth_its_trigger_however_low_its_protection(venue: Venue) -> None:
+    await venue.admin.post(
+        "/v1/admin/instruments",
+        symbol="BTC-USD-5",
+        base="BTC",
+        quote="USD",
+        tick_size="0.01",
+        lot_size="0.001",
+        minimum_notional="5",
+    )
+    stop: dict[str, Any] = {
+        "instrument": "BTC-USD-5",
+        "side": "sell",
+        "type": "stop",
+        "trigger_price": "90.00",
+        "protection_price": "0.01",
+    }
+    await venue.bob.place("b-1", **stop, quantity="0.1")
+    refused = await venue.bob.place("b-2", 422, **stop, quantity="0.05")
+    assert refused["code"] == "NOTIONAL_TOO_SMALL"
