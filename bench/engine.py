@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from bench.machine import fsync_ms, machine_line, percentiles_ms, spread
+from bench.machine import fsync_ms, lookup_ns, machine_line, percentiles_ms, spread
 from bench.order_flow import Keyed, order_flow
 from engine.accounts.messages import (
     CreateAsset,
@@ -104,6 +104,7 @@ def engine_report(
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
+        "lookup_ns": spread([round(run["lookup_ns"], 1) for run in runs]),
         "orders_per_second": spread([round(run["rate"]) for run in runs]),
         "cpu_us_per_order": spread([round(run["cpu_us"], 2) for run in runs]),
         "latency_ms": runs[-1]["latency_ms"],
@@ -130,6 +131,7 @@ async def _measure(
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
         gc.unfreeze()
         return {
+            "lookup_ns": lookup_ns(),
             "rate": orders / wall,
             "cpu_us": cpu / orders * 1e6,
             "latency_ms": percentiles_ms(latencies),

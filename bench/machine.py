@@ -39,6 +39,20 @@ def fsync_ms(folder: Path) -> dict[str, float]:
     return {name: round(value, 3) for name, value in spread(times).items()}
 
 
+def lookup_ns(entries: int = 1_000_000, times: int = 200_000) -> float:
+    """Nanoseconds to look up a random key of a large dictionary: how fast memory is just now.
+
+    An engine waits for memory more than for the processor, and shared machines drift by a factor
+    of two within minutes; a rate without this cannot be compared with another.
+    """
+    table = {number: number for number in range(entries)}
+    keys = [number * 7_919 % entries for number in range(times)]
+    began = time.perf_counter()
+    for key in keys:
+        table[key]
+    return (time.perf_counter() - began) / times * 1e9
+
+
 def percentiles_ms(latencies_s: list[float]) -> dict[str, float]:
     """p50, p99 and p99.9 in milliseconds."""
     ranked = sorted(latencies_s)

@@ -11,7 +11,7 @@ from typing import Final
 #: Young objects between two collections, and how many of those before the older generations.
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 #: The storage thread must get its turn while the engine's is busy.
-SWITCH_INTERVAL_S: Final = 0.0005
+SWITCH_INTERVAL_S: Final = 0.0001
 
 
 def tune() -> None:

@@ -67,8 +67,8 @@ class Service:
         """Have a command decided. Waits for its released record.
 
         A repeated key gets the first answer again, from the journal if need be.
-        Raises: InvalidCommand, Overloaded, Halted, KeyConflict: nothing was accepted. OutcomeUnknown: no answer
-        before the deadline; the same key asks again.
+        Raises: InvalidCommand, Overloaded, Halted, KeyConflict: nothing was accepted.
+        OutcomeUnknown: no answer before the deadline; the same key asks again.
         """
         check_command(command)
         admitted = self._engine.gate.admit(command, scope, key, body_digest)
