@@ -56,6 +56,7 @@ class Projector:
         self._kept_at_s = 0.0
         self._write_s = 0.0
         self._reported_at_s = 0.0
+        self._reported_sequence = -1
 
     async def run(self, stopping: trio.Event) -> None:
         """Follow the journal until `stopping` is set; leaves a last snapshot behind.
@@ -103,7 +104,9 @@ class Projector:
             )
         self._reported_at_s = trio.current_time()
         self.records_behind = head.sequence - self.head.sequence
-        _log.info("projected", sequence=self.head.sequence, behind=self.records_behind)
+        if head.sequence != self._reported_sequence:
+            self._reported_sequence = head.sequence
+            _log.info("projected", sequence=self.head.sequence, behind=self.records_behind)
 
     def _is_due(self) -> bool:
         records = self.head.sequence - self._kept_through
