@@ -9,7 +9,7 @@ import trio
 
 from engine.accounts.messages import ChangeRules
 from engine.actors.accounts import AccountsActor, AccountsMessage
-from engine.actors.actor import Actor, Vitals
+from engine.actors.actor import Vitals
 from engine.actors.clock import TrioClock
 from engine.actors.custody import CustodyGateway, Submission
 from engine.actors.deadlines import Deadlines, keep_waking
@@ -187,10 +187,6 @@ class Line:
     async def _rebuild(self, desk_id: DeskId, through: int) -> Any:
         await self.progress.reached(through)
         return await until_stored(rebuild_machine, self._store, EngineState, desk_id, through)
-
-    def actors(self) -> list[Actor[Any]]:
-        """The actors an operator may look at."""
-        return [self.accounts, self.desks, self.journal]
 
 
 async def until_stored(operation: Callable[..., Awaitable[R]], *args: Any) -> R:
