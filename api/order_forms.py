@@ -53,36 +53,36 @@ class _WaitingForm(_OrderForm, frozen=True, kw_only=True):
     expires_at_ns: Number = 0
 
 
-class StopForm(_WaitingForm, frozen=True, kw_only=True, tag="stop"):
+class _MarketTriggerForm(_WaitingForm, frozen=True, kw_only=True):
+    """What becomes a market order."""
+
+    trigger_price: str
+    protection_price: str | None = None
+
+
+class StopForm(_MarketTriggerForm, frozen=True, kw_only=True, tag="stop"):
     """Becomes a market order when the price has moved against it as far as the trigger."""
 
-    trigger_price: str
-    protection_price: str | None = None
 
-
-class TakeProfitForm(_WaitingForm, frozen=True, kw_only=True, tag="take_profit"):
+class TakeProfitForm(_MarketTriggerForm, frozen=True, kw_only=True, tag="take_profit"):
     """Becomes a market order when the price has moved in its favour as far as the trigger."""
 
+
+class _LimitTriggerForm(_WaitingForm, frozen=True, kw_only=True):
+    """What becomes a limit order."""
+
     trigger_price: str
-    protection_price: str | None = None
+    price: str
+    time_in_force: Literal["GTC", "IOC", "FOK"] = "GTC"
+    post_only: bool = False
 
 
-class StopLimitForm(_WaitingForm, frozen=True, kw_only=True, tag="stop_limit"):
+class StopLimitForm(_LimitTriggerForm, frozen=True, kw_only=True, tag="stop_limit"):
     """A stop that becomes a limit order."""
 
-    trigger_price: str
-    price: str
-    time_in_force: Literal["GTC", "IOC", "FOK"] = "GTC"
-    post_only: bool = False
 
-
-class TakeProfitLimitForm(_WaitingForm, frozen=True, kw_only=True, tag="take_profit_limit"):
+class TakeProfitLimitForm(_LimitTriggerForm, frozen=True, kw_only=True, tag="take_profit_limit"):
     """A take-profit that becomes a limit order."""
-
-    trigger_price: str
-    price: str
-    time_in_force: Literal["GTC", "IOC", "FOK"] = "GTC"
-    post_only: bool = False
 
 
 class _Leg(Form, frozen=True, kw_only=True, tag_field="type"):
@@ -96,36 +96,36 @@ class LimitLeg(_Leg, frozen=True, kw_only=True, tag="limit"):
     post_only: bool = False
 
 
-class StopLeg(_Leg, frozen=True, kw_only=True, tag="stop"):
+class _MarketTriggerLeg(_Leg, frozen=True, kw_only=True):
+    """What becomes a market order."""
+
+    trigger_price: str
+    protection_price: str | None = None
+
+
+class StopLeg(_MarketTriggerLeg, frozen=True, kw_only=True, tag="stop"):
     """See `StopForm`."""
 
-    trigger_price: str
-    protection_price: str | None = None
 
-
-class TakeProfitLeg(_Leg, frozen=True, kw_only=True, tag="take_profit"):
+class TakeProfitLeg(_MarketTriggerLeg, frozen=True, kw_only=True, tag="take_profit"):
     """See `TakeProfitForm`."""
 
+
+class _LimitTriggerLeg(_Leg, frozen=True, kw_only=True):
+    """What becomes a limit order."""
+
     trigger_price: str
-    protection_price: str | None = None
+    price: str
+    time_in_force: Literal["GTC", "IOC", "FOK"] = "GTC"
+    post_only: bool = False
 
 
-class StopLimitLeg(_Leg, frozen=True, kw_only=True, tag="stop_limit"):
+class StopLimitLeg(_LimitTriggerLeg, frozen=True, kw_only=True, tag="stop_limit"):
     """See `StopLimitForm`."""
 
-    trigger_price: str
-    price: str
-    time_in_force: Literal["GTC", "IOC", "FOK"] = "GTC"
-    post_only: bool = False
 
-
-class TakeProfitLimitLeg(_Leg, frozen=True, kw_only=True, tag="take_profit_limit"):
+class TakeProfitLimitLeg(_LimitTriggerLeg, frozen=True, kw_only=True, tag="take_profit_limit"):
     """See `TakeProfitLimitForm`."""
-
-    trigger_price: str
-    price: str
-    time_in_force: Literal["GTC", "IOC", "FOK"] = "GTC"
-    post_only: bool = False
 
 
 AnyLeg: TypeAlias = LimitLeg | StopLeg | TakeProfitLeg | StopLimitLeg | TakeProfitLimitLeg

@@ -81,9 +81,6 @@ FAULTS: Final[dict[type[errors.EngineError], Problem]] = {
     ),
     errors.Fenced: Problem(503, "FENCED", "Another engine owns the journal; this one is ending."),
     errors.JournalCorrupt: Problem(503, "JOURNAL_CORRUPT", "The journal contradicts itself."),
-    errors.VenueRefused: Problem(
-        502, "VENUE_REFUSED", "The outside party refused. Nothing happened."
-    ),
     errors.VenueUnreachable: Problem(
         503,
         "VENUE_UNREACHABLE",

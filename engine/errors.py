@@ -50,11 +50,7 @@ class JournalCorrupt(EngineError):
 
 
 class VenueError(EngineError):
-    """An outside party answered badly or not at all; base of the three below."""
-
-
-class VenueRefused(VenueError):
-    """The outside party said no. Nothing happened there; repeating will not help."""
+    """An outside party answered badly or not at all; base of the two below."""
 
 
 class VenueUnreachable(VenueError):

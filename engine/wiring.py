@@ -118,10 +118,10 @@ class Line:
         for instrument_id, desk in state.desks.items():
             self.desks.host(DeskId(instrument_id), desk)
 
+    def announce_rules(self) -> None:
+        """Record, before any caller's command, that from here on these rules decide."""
         if self.released.rules.version != RULES_VERSION:
-            # Before any caller's: from this record on, these rules decide.
-            change = Envelope(ChangeRules(RULES_VERSION), Lane.RESULT)
-            self._accounts_mailbox.tell([change])
+            self.tell([Envelope(ChangeRules(RULES_VERSION), Lane.RESULT)])
 
     def tell(self, envelopes: list[Envelope]) -> None:
         """Send admitted commands on their way. Never waits."""
@@ -261,6 +261,7 @@ class Engine:
             settings=self.settings,
         )
         line.release.observers = self._observers
+        line.announce_rules()
         with self._open_to_callers(line):
             await line.tree()(task_status=task_status)
 

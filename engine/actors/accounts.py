@@ -99,8 +99,9 @@ class AccountsActor(Actor[AccountsMessage]):
                 envelopes.extend(message)
                 inner = inner or message[0].lane != Lane.OUTSIDE  # one message, one lane
         if self._released.outstanding:
-            envelopes.extend(self._draw())
-            inner = True
+            drawn = self._draw()
+            envelopes.extend(drawn)
+            inner = inner or bool(drawn)
         if inner:
             envelopes.sort(key=_lane)
         return envelopes

@@ -16,7 +16,7 @@ from engine.actors.actor import Actor, Vitals
 from engine.actors.crash_points import CrashPoint, passing
 from engine.actors.envelope import Envelope, Lane
 from engine.actors.mailbox import Mailbox
-from engine.errors import NotFound, VenueError, VenueTimeout, VenueUnreachable
+from engine.errors import NotFound, VenueError, VenueTimeout
 from engine.ports import Custody, CustodyOutcome
 from engine.products.withdrawals.messages import (
     CustodyFinding,
@@ -88,7 +88,7 @@ class CustodyGateway(Actor[list[Submission]]):
                     if not told_unknown:
                         self._tell(event, CustodyFinding.UNKNOWN, str(error))
                         told_unknown = True
-                except (VenueUnreachable, VenueError) as error:
+                except VenueError as error:
                     _log.warning("custody", withdrawal=event.withdrawal_id, error=str(error))
             if outcome is None:
                 await trio.sleep(pause_s * random.uniform(0.5, 1.0))

@@ -1,8 +1,7 @@
 """Rebuilding state from the journal: newest readable snapshot, then the tail of blocks."""
 
-import gc
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
@@ -21,8 +20,6 @@ _log = structlog.get_logger("recovery")
 BLOCKS_PER_READ_MAX: Final = 64
 #: After so many folded records other tasks get a turn: some milliseconds.
 RECORDS_PER_TURN_MAX: Final = 512
-#: A shorter journal is folded before the garbage collector would be noticed.
-_LONG_RECORDS: Final = 50_000
 
 #: Told now and then through which sequence state has been folded.
 Reached = Callable[[int], None]
@@ -53,11 +50,10 @@ async def recover(
 
     Raises: JournalCorrupt if the chain is broken or does not lead to `through`.
     """
-    with _collector_out_of_the_way(through.sequence):
-        state, head = await newest_state(store, make_state)
-        async for block in blocks_after(store, head):
-            await fold(state, block, reached)
-            head = block.head
+    state, head = await newest_state(store, make_state)
+    async for block in blocks_after(store, head):
+        await fold(state, block, reached)
+        head = block.head
     if (head.number, head.digest) != (through.number, through.digest):
         raise JournalCorrupt(f"blocks end at {head.number}, the head is {through.number}")
     return state
@@ -134,21 +130,3 @@ async def _from_snapshot(
                 return state, block.head
         _log.warning("snapshot skipped", block=snapshot.block_number, reason=reason)
     return make_state(), Head(0, 0, 0, GENESIS_DIGEST)
-
-
-@contextmanager
-def _collector_out_of_the_way(records: int) -> Iterator[None]:
-    """Fold many records without the garbage collector, which would walk the growing state again
-    and again; afterwards what was built counts as permanent.
-    """
-    if records < _LONG_RECORDS or not gc.isenabled():
-        yield
-        return
-    gc.unfreeze()
-    gc.collect()  # what an earlier life left behind must not become permanent
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        gc.enable()

@@ -95,6 +95,7 @@ def restarting(
     """
 
     async def life(*, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
+        """One life after another, as far as the limit goes."""
         history = RestartHistory(limit)
         ready = _Once(task_status)
         while True:

@@ -1,13 +1,10 @@
 """Recovery takes the newest snapshot it can trust, and folds only what came after."""
 
-import gc
-
 import msgspec
 import pytest
 import trio
 from structlog.testing import capture_logs
 
-from engine.actors import recovery
 from engine.actors.recovery import blocks_after, rebuild_machine, recover
 from engine.errors import InvariantViolated, JournalCorrupt
 from engine.journal.blocks import GENESIS_DIGEST, Block, Head
@@ -131,18 +128,6 @@ async def test_blocks_that_do_not_lead_to_the_head_are_refused(journal: MemoryJo
     shorter = copy_of(journal, journal.blocks[:-1])
     with pytest.raises(JournalCorrupt, match="blocks end at"):
         await recover(MemoryJournalStore(shorter), EngineState, journal.head)
-
-
-async def test_a_long_recovery_leaves_the_collector_as_it_was(
-    journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recovery, "_LONG_RECORDS", 10)
-    assert gc.isenabled()
-    frozen = gc.get_freeze_count()
-    await recover(MemoryJournalStore(journal), EngineState, journal.head)
-    assert gc.isenabled()
-    assert gc.get_freeze_count() > frozen
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("desk_id", [DeskId(1), DeskId(2), WITHDRAWALS_DESK])
