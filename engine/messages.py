@@ -7,11 +7,25 @@ only ever added at the end, with a default, so that old journals stay readable.
 import msgspec
 
 from engine.refusals import Reason
-from engine.units import DeskId
+from engine.units import DeskId, TimeNs
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Something that is journaled: a command (imperative) or an event (past participle)."""
+
+
+class Origin(Message, frozen=True):
+    """Who sent a command from outside, what its log lines are called, and until when it counts.
+
+    `key_id` is the API key (0: none), `not_after_ns` the end of the request's own window (0: none):
+    a command that is stamped later is refused, by the stamp and not by anybody's clock. `reason` is
+    what an operator gave for an act of administration.
+    """
+
+    key_id: int = 0
+    request_id: str = ""
+    not_after_ns: TimeNs = TimeNs(0)
+    reason: str = ""
 
 
 class Wake(Message, frozen=True, tag="wake"):

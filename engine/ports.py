@@ -4,9 +4,20 @@ from typing import Protocol
 
 import msgspec
 
+from engine.history.rows import (
+    AuditRow,
+    CandleRow,
+    EffectsRow,
+    EntryRow,
+    OrderRow,
+    Position,
+    Rows,
+    TradeRow,
+)
 from engine.journal.blocks import Block, Head
+from engine.journal.keys import Answered
 from engine.journal.snapshots import Snapshot as Snapshot
-from engine.units import AmountMinor, TimeNs
+from engine.units import AccountId, AmountMinor, AssetId, InstrumentId, OrderId, TimeNs
 
 
 class Clock(Protocol):
@@ -68,6 +79,137 @@ class JournalStore(Protocol):
 
     async def aclose(self) -> None:
         """Give up the lock and every connection. Idempotent."""
+        ...
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """How far the read models have come: through this block and sequence."""
+
+    block_number: int = 0
+    sequence: int = 0
+
+
+class HistoryWriter(Protocol):
+    """Where the projector writes the read models; one writer at a time."""
+
+    async def open(self) -> Watermark:
+        """Get ready to write; makes what is missing, empty. Returns how far it has come.
+
+        Raises: StorageError, Fenced when another projector writes here.
+        """
+        ...
+
+    async def write(self, rows: Rows, before: Watermark, after: Watermark) -> None:
+        """Add rows and move the watermark from `before` to `after`, both or neither.
+
+        Raises: StorageError when it may or may not have happened: open again and compare.
+        Fenced when the watermark is not `before`.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give up every connection. Idempotent."""
+        ...
+
+
+class History(Protocol):
+    """The read models, for reading. Every page is in order of position, from `after` (excluded) on.
+
+    With `newest_first` a page goes backwards, from before `after`. All raise StorageError.
+    Nothing that authorises money may read here.
+    """
+
+    async def watermark(self) -> Watermark:
+        """How far the read models have come."""
+        ...
+
+    async def trades(
+        self,
+        instrument_id: InstrumentId,
+        after: Position | None,
+        rows_max: int,
+        *,
+        newest_first: bool,
+    ) -> list[TradeRow]:
+        """The trades of an instrument."""
+        ...
+
+    async def fills(
+        self,
+        account_id: AccountId,
+        instrument_id: InstrumentId | None,
+        after: Position | None,
+        rows_max: int,
+        *,
+        newest_first: bool,
+    ) -> list[TradeRow]:
+        """The trades of an account, as maker or taker."""
+        ...
+
+    async def entries(
+        self,
+        account_id: AccountId | None,
+        asset_id: AssetId | None,
+        after: Position | None,
+        rows_max: int,
+        *,
+        newest_first: bool,
+    ) -> list[EntryRow]:
+        """Ledger entries that debit or credit an account (None: all)."""
+        ...
+
+    async def orders(
+        self,
+        account_id: AccountId,
+        instrument_id: InstrumentId | None,
+        after: int | None,
+        rows_max: int,
+        *,
+        newest_first: bool,
+    ) -> list[OrderRow]:
+        """Every order an account ever placed, by order id."""
+        ...
+
+    async def order(self, order_id: OrderId) -> OrderRow | None:
+        """One order, however long ago it ended."""
+        ...
+
+    async def candles(
+        self,
+        instrument_id: InstrumentId,
+        interval_s: int,
+        from_s: int,
+        to_s: int,
+        rows_max: int,
+    ) -> list[CandleRow]:
+        """Candles that start in [from_s, to_s); the newest `rows_max`, oldest first.
+
+        Intervals without trades have none.
+        """
+        ...
+
+    async def effects(
+        self, account_id: AccountId, after: int, through: int, rows_max: int
+    ) -> list[EffectsRow]:
+        """What records `after` < sequence <= `through` did to an account."""
+        ...
+
+    async def effects_kept_after(self) -> int:
+        """Effects of records after this sequence are still there, all of them."""
+        ...
+
+    async def answered(self, scope: int, keys: list[str]) -> dict[str, Answered]:
+        """Which of these idempotency keys were answered."""
+        ...
+
+    async def audit(
+        self, after: int | None, rows_max: int, *, newest_first: bool
+    ) -> list[AuditRow]:
+        """Acts of administration, by sequence."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give up every connection. Idempotent."""
         ...
 
 

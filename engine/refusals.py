@@ -18,6 +18,7 @@ class Reason(StrEnum):
     UNKNOWN_KEY = "UNKNOWN_KEY"
     ALREADY_EXISTS = "ALREADY_EXISTS"
     INVALID_VALUE = "INVALID_VALUE"
+    REQUEST_EXPIRED = "REQUEST_EXPIRED"  # its own window had passed when it was stamped
     # accounts: money
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     AMOUNT_OVERFLOW = "AMOUNT_OVERFLOW"

@@ -16,6 +16,7 @@ from engine.errors import Halted, NotFound
 from engine.journal.keys import Answered
 from engine.journal.records import Record, check_command, decode
 from engine.journal.released import CancelAllProgress, Released
+from engine.messages import Origin
 from engine.orderbook.messages import PlaceOrder
 from engine.products.exchange.messages import PlaceConditional
 from engine.products.exchange.orders import Order
@@ -62,7 +63,13 @@ class Service:
     # -- commands
 
     async def submit(
-        self, command: Any, *, scope: int = 0, key: str = "", body_digest: int = 0
+        self,
+        command: Any,
+        *,
+        scope: int = 0,
+        key: str = "",
+        body_digest: int = 0,
+        origin: Origin | None = None,
     ) -> Record:
         """Have a command decided. Waits for its released record.
 
@@ -71,13 +78,13 @@ class Service:
         OutcomeUnknown: no answer before the deadline; the same key asks again.
         """
         check_command(command)
-        admitted = self._engine.gate.admit(command, scope, key, body_digest)
+        admitted = self._engine.gate.admit(command, scope, key, body_digest, origin)
         if type(admitted) is Envelope:
             self._engine.line.tell([admitted])
         return await self._answer(admitted)
 
     async def submit_batch(
-        self, commands: Sequence[tuple[Any, int, str, int]]
+        self, commands: Sequence[tuple[Any, int, str, int]], origin: Origin | None = None
     ) -> list[Record | Exception]:
         """Have (command, scope, key, digest) decided in order, each answered by itself."""
         admitted: list[Any] = []
@@ -85,7 +92,7 @@ class Service:
         for command, scope, key, body_digest in commands:
             try:
                 check_command(command)
-                one = self._engine.gate.admit(command, scope, key, body_digest)
+                one = self._engine.gate.admit(command, scope, key, body_digest, origin)
             except Exception as error:
                 admitted.append(error)
                 continue

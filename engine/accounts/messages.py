@@ -16,6 +16,7 @@ from engine.units import (
     PriceTicks,
     QuantityLots,
     Sequence,
+    TimeNs,
 )
 
 
@@ -25,6 +26,23 @@ class Role(StrEnum):
     READ = "READ"
     TRADE = "TRADE"  # its one account
     ADMIN = "ADMIN"  # everything
+
+
+class Permission(StrEnum):
+    """One thing that a key may do."""
+
+    READ = "READ"  # its own account, and the markets
+    TRADE = "TRADE"  # place, replace and cancel orders
+    TRANSFER = "TRANSFER"  # withdraw and transfer
+    ADMIN = "ADMIN"  # everything, for every account
+
+
+class KeyScheme(StrEnum):
+    """How a request proves that it comes from the key's holder."""
+
+    BEARER = "BEARER"  # shows the secret itself
+    HMAC = "HMAC-SHA256"  # signs with a secret that the server can derive again
+    ED25519 = "ED25519"  # signs with a private key that the server never had
 
 
 class HaltScope(IntEnum):
@@ -52,13 +70,25 @@ class Account(Message, frozen=True):
 
 
 class ApiKey(Message, frozen=True):
-    """A bearer key, known by the digest of its secret alone; account 0 for admins."""
+    """A key that is let in; account 0 for admins.
+
+    What of the secret is known depends on `scheme`: BEARER its SHA-256 (`secret_digest`); HMAC the
+    salt from which, with the server's own master secret, it is derived (`verifier`); ED25519 the
+    public key (`verifier`). `permissions` empty means those of `role`, as before there were any.
+    `networks` are the only ones it may come from, in CIDR (none: from anywhere); it ends at
+    `expires_at_ns` (0: never).
+    """
 
     key_id: int
     role: Role
     account_id: AccountId
     secret_digest: str
     label: str = ""
+    scheme: KeyScheme = KeyScheme.BEARER
+    verifier: str = ""
+    permissions: tuple[Permission, ...] = ()
+    networks: tuple[str, ...] = ()
+    expires_at_ns: TimeNs = TimeNs(0)
 
 
 class CreateAsset(Message, frozen=True, tag="create-asset"):
@@ -105,12 +135,22 @@ class OpenAccount(Message, frozen=True, tag="open-account"):
 
 
 class CreateKey(Message, frozen=True, tag="create-key"):
-    """Let a bearer key in."""
+    """Let a key in; see `ApiKey`.
+
+    With `replaces` it takes that key's place: the old one expires at `replaced_expires_at_ns`.
+    """
 
     role: Role
     account_id: AccountId
     secret_digest: str
     label: str = ""
+    scheme: KeyScheme = KeyScheme.BEARER
+    verifier: str = ""
+    permissions: tuple[Permission, ...] = ()
+    networks: tuple[str, ...] = ()
+    expires_at_ns: TimeNs = TimeNs(0)
+    replaces: int = 0
+    replaced_expires_at_ns: TimeNs = TimeNs(0)
 
 
 class RevokeKey(Message, frozen=True, tag="revoke-key"):
@@ -170,10 +210,14 @@ class Transfer(Message, frozen=True, tag="transfer"):
 
 
 class CancelAll(Message, frozen=True, tag="cancel-all"):
-    """Cancel every order an account has (on one instrument, or 0: on all) before this command."""
+    """Cancel every order an account has (on one instrument, or 0: on all) before this command.
+
+    With `key_id` only those that this key placed.
+    """
 
     account_id: AccountId
     instrument_id: InstrumentId = InstrumentId(0)
+    key_id: int = 0
 
 
 class ChangeRules(Message, frozen=True, tag="change-rules"):

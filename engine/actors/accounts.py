@@ -16,6 +16,7 @@ from engine.actors.envelope import Envelope, Lane
 from engine.actors.gate import Gate
 from engine.actors.mailbox import Mailbox
 from engine.errors import InvariantViolated
+from engine.journal.records import EXPIRED
 from engine.journal.released import FollowUpKey, Released
 from engine.messages import Refused
 from engine.orderbook.messages import CancelOrder, ReplaceOrder
@@ -121,7 +122,10 @@ class AccountsActor(Actor[AccountsMessage]):
 
     def _reserve(self, envelope: Envelope) -> None:
         """Set money aside; a refusal or a decision of accounts itself closes the sequence here."""
-        command, sequence = envelope.command, envelope.sequence
+        command, sequence, origin = envelope.command, envelope.sequence, envelope.origin
+        if origin is not None and 0 < origin.not_after_ns < envelope.now_ns:
+            envelope.decided((EXPIRED,))
+            return
         kind = type(command)
         if kind in _BY_CLIENT_ID and not command.order_id:
             command = envelope.command = self._with_order_id(command)

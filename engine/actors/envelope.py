@@ -9,6 +9,7 @@ import trio
 
 from engine.errors import EngineError, OutcomeUnknown
 from engine.journal.records import Record
+from engine.messages import Origin
 from engine.products.exchange.messages import Reserved
 from engine.units import Sequence, TimeNs
 
@@ -97,6 +98,7 @@ class Envelope(msgspec.Struct, gc=False):
     body_digest: int = 0
     ticket: Ticket | None = None
     answers: tuple[int, int] = (0, 0)
+    origin: Origin | None = None
     slots: Any = None  # whose slot it took at the gate, if any
     sequence: Sequence = Sequence(0)
     now_ns: TimeNs = TimeNs(0)
@@ -123,4 +125,5 @@ class Envelope(msgspec.Struct, gc=False):
             self.scope,
             self.key,
             self.body_digest,
+            self.origin,
         )

@@ -9,6 +9,7 @@ from engine.actors.crash_points import CrashPoint, passing
 from engine.actors.envelope import Envelope, Ticket
 from engine.errors import EngineError, Halted, KeyConflict, Overloaded
 from engine.journal.keys import Answered, KeyIndex
+from engine.messages import Origin
 from engine.orderbook.messages import CancelOrder, ChangeInstrumentState
 from engine.products.withdrawals.messages import CancelWithdrawal
 
@@ -77,7 +78,12 @@ class Gate:
         self._note_if_empty()
 
     def admit(
-        self, command: Any, scope: int = 0, key: str = "", body_digest: int = 0
+        self,
+        command: Any,
+        scope: int = 0,
+        key: str = "",
+        body_digest: int = 0,
+        origin: Origin | None = None,
     ) -> Envelope | Ticket | Answered:
         """Take a command in.
 
@@ -101,7 +107,13 @@ class Gate:
             raise Overloaded(f"all {slots.total_max} slots for {slots.name} are taken")
         slots.free -= 1
         envelope = Envelope(
-            command, scope=scope, key=key, body_digest=body_digest, ticket=Ticket(), slots=slots
+            command,
+            scope=scope,
+            key=key,
+            body_digest=body_digest,
+            ticket=Ticket(),
+            origin=origin,
+            slots=slots,
         )
         if key:
             self._by_key[scope, key] = envelope

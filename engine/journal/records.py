@@ -11,10 +11,11 @@ import msgspec
 from engine.accounts.messages import AccountsCommand, AccountsEvent
 from engine.errors import InvalidCommand
 from engine.ledger.messages import Entry, HoldChange
-from engine.messages import Deferred, Message, Refused, Wake
+from engine.messages import Deferred, Message, Origin, Refused, Wake
 from engine.orderbook.messages import BookCommand, BookEvent
 from engine.products.exchange.messages import ExchangeCommand, ExchangeEvent
 from engine.products.withdrawals.messages import WithdrawalCommand, WithdrawalEvent
+from engine.refusals import Reason
 from engine.units import ACCOUNTS_DESK, WITHDRAWALS_DESK, DeskId, TimeNs
 from engine.units import Sequence as SequenceNumber
 
@@ -32,6 +33,7 @@ class Record(Message, frozen=True):
     Units: `released_through` is the newest sequence whose effects accounts had seen when it
     reserved; `scope` and `key` name the idempotency key ("" for none) and `body_digest` the body
     it came with; `answers` is the (sequence, index) of the follow-up this record closes, or (0, 0).
+    `origin` is None for what the engine itself caused.
     """
 
     sequence: SequenceNumber
@@ -47,6 +49,7 @@ class Record(Message, frozen=True):
     scope: int = 0
     key: str = ""
     body_digest: int = 0
+    origin: Origin | None = None
 
     @property
     def refusal(self) -> Refused | None:
@@ -59,6 +62,8 @@ class Record(Message, frozen=True):
         return len(self.events) == 1 and type(self.events[0]) is Deferred
 
 
+#: What is stamped after its own window has passed gets this answer, from no desk.
+EXPIRED: Final = Refused(Reason.REQUEST_EXPIRED, "timestamp", "window")
 _EXCHANGE: Final = frozenset((*get_args(BookCommand), *get_args(ExchangeCommand)))
 _WITHDRAWALS: Final = frozenset(get_args(WithdrawalCommand))
 

@@ -9,7 +9,7 @@ from collections import deque
 from copy import copy
 from typing import Any, Final, Self
 
-from engine.journal.records import Record, desk_of
+from engine.journal.records import EXPIRED, Record, desk_of
 from engine.journal.state import EngineState
 from engine.messages import Deferred, Refused
 from engine.products.decision import Decision
@@ -45,7 +45,9 @@ class Redecider:
         """
         self.release_through(record.released_through)
         self._unreleased.append(record)
-        command, sequence = record.command, record.sequence
+        command, sequence, origin = record.command, record.sequence, record.origin
+        if origin is not None and 0 < origin.not_after_ns < record.now_ns:
+            return Decision((EXPIRED,))
         accounts = self.state.accounts
         reserved = accounts.reserve(sequence, command)
         if type(reserved) is Refused:

@@ -74,7 +74,8 @@ class PlaceOrder(Message, frozen=True, tag="place"):
 
     `price_ticks` is the limit of a LIMIT order and the protection price of a MARKET order. A market
     buy may state `budget_minor` (quote minor units) in place of `quantity_lots`; exactly one of the
-    two is non-zero. `minimum_lots` must trade at once or the order is refused.
+    two is non-zero. `minimum_lots` must trade at once or the order is refused. `key_id` is the API
+    key that placed it, so that its orders can be cancelled without anybody else's.
     """
 
     account_id: AccountId
@@ -90,6 +91,7 @@ class PlaceOrder(Message, frozen=True, tag="place"):
     minimum_lots: QuantityLots = QuantityLots(0)
     self_trade: SelfTradePrevention = SelfTradePrevention.CANCEL_TAKER
     client_order_id: str = ""
+    key_id: int = 0
 
 
 class CancelOrder(Message, frozen=True, tag="cancel"):

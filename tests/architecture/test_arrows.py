@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PURE = ["orderbook", "ledger", "risk", "products", "accounts", "journal"]
+PURE = ["orderbook", "ledger", "risk", "products", "accounts", "journal", "history", "marketdata"]
 IMPURE_LIBRARIES = {
     *("trio", "asyncio", "asyncpg", "quart", "quart_trio", "hypercorn", "structlog"),
     *("time", "random", "secrets", "logging", "os", "socket", "threading"),
@@ -16,9 +16,9 @@ VOCABULARY = {"units", "refusals", "errors", "messages"}
 BELOW_PRODUCTS = VOCABULARY | {"orderbook", "ledger", "risk"}
 BELOW_ACCOUNTS = BELOW_PRODUCTS | {"products"}
 BELOW_JOURNAL = BELOW_ACCOUNTS | {"accounts"}
-BELOW_PORTS = BELOW_JOURNAL | {"journal"}
+BELOW_PORTS = BELOW_JOURNAL | {"journal", "history", "marketdata"}
 BELOW_ACTORS = BELOW_PORTS | {"ports", "settings"}
-ADAPTER = {"ports", "units", "errors", "journal"}
+ADAPTER = {"ports", "units", "errors", "journal", "history"}
 ALLOWED: dict[str, set[str]] = {
     "units": set(),
     "settings": set(),
@@ -32,7 +32,9 @@ ALLOWED: dict[str, set[str]] = {
     "products": BELOW_PRODUCTS,
     "accounts": BELOW_ACCOUNTS,
     "journal": BELOW_JOURNAL,
-    "ports": {"units", "errors", "journal"},
+    "history": BELOW_JOURNAL | {"journal", "marketdata"},
+    "marketdata": BELOW_PRODUCTS | {"products"},
+    "ports": {"units", "errors", "journal", "history"},
     "actors": BELOW_ACTORS,
     "service": BELOW_ACTORS | {"actors", "wiring"},  # a facade over the tree, adapters unseen
     "gateways": ADAPTER,

@@ -58,6 +58,7 @@ class PlaceConditional(Message, frozen=True, tag="place-conditional"):
     expires_at_ns: TimeNs = TimeNs(0)  # 0: until filled or cancelled
     self_trade: SelfTradePrevention = SelfTradePrevention.CANCEL_TAKER
     client_order_id: str = ""
+    key_id: int = 0
 
 
 class EnterTriggered(Message, frozen=True, tag="enter-triggered"):
@@ -75,7 +76,8 @@ class EnterTriggered(Message, frozen=True, tag="enter-triggered"):
 class CancelChunk(Message, frozen=True, tag="cancel-chunk"):
     """Follow-up: cancel the next few orders of a scope that its header froze.
 
-    The scope is every order of `account_id` (0: of every account) older than `before_order_id`.
+    The scope is every order of `account_id` (0: of every account) older than `before_order_id`,
+    and with `key_id` only those that this key placed.
     """
 
     instrument_id: InstrumentId
@@ -84,6 +86,7 @@ class CancelChunk(Message, frozen=True, tag="cancel-chunk"):
     reason: CancelReason
     header_sequence: Sequence
     cancelled_orders: int = 0  # by the chunks before this one
+    key_id: int = 0
 
 
 class SweepTriggers(Message, frozen=True, tag="sweep-triggers"):

@@ -1,0 +1,1 @@
+"""A client for programs that trade; imports nothing of the engine."""

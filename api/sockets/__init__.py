@@ -1,0 +1,1 @@
+"""Websockets: the public feed, and the private stream with order entry."""
