@@ -37,6 +37,10 @@ class StorageError(EngineError):
     """The store failed or its answer was lost. Whether the last append happened is unknown."""
 
 
+class HistoryBehind(EngineError):
+    """The read models have not come as far as is needed, in time. Nothing happened; ask later."""
+
+
 class StorageUnusable(EngineError):
     """The store cannot serve an engine at all (pooler, version, rights). Nothing was written."""
 

@@ -1,6 +1,6 @@
 """Everything the engine asks of the world, as protocols; adapters live in gateways and storage."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -77,16 +77,43 @@ class JournalStore(Protocol):
         """The kept snapshots, newest first."""
         ...
 
+    async def read_snapshot_sequence(self) -> int:
+        """Through which record the newest of them goes; 0 without one. Reads no payload."""
+        ...
+
     async def aclose(self) -> None:
         """Give up the lock and every connection. Idempotent."""
         ...
 
 
+class Lag(NamedTuple):
+    """How far behind something is; `seconds` at most, since it counts from the last thing done."""
+
+    records: int
+    seconds: float
+
+
 class Watermark(msgspec.Struct, frozen=True):
-    """How far the read models have come: through this block and sequence."""
+    """How far the read models have come: through this block and sequence.
+
+    `time_ns` is the stamp of that record.
+    """
 
     block_number: int = 0
     sequence: int = 0
+    time_ns: int = 0
+
+    def behind(self, sequence: int, now_ns: int) -> Lag:
+        """How far this is behind a journal that ends with `sequence`, at that time.
+
+        >>> Watermark(1, 7, 500_000_000).behind(9, 2_000_000_000)
+        Lag(records=2, seconds=1.5)
+        >>> Watermark(2, 9, 500_000_000).behind(9, 2_000_000_000)
+        Lag(records=0, seconds=0.0)
+        """
+        records = max(0, sequence - self.sequence)
+        waits = records and self.time_ns  # before the first record there is no time to count from
+        return Lag(records, max(0, now_ns - self.time_ns) / 1e9 if waits else 0.0)
 
 
 class HistoryWriter(Protocol):
@@ -95,7 +122,9 @@ class HistoryWriter(Protocol):
     async def open(self) -> Watermark:
         """Get ready to write; makes what is missing, empty. Returns how far it has come.
 
-        Raises: StorageError, Fenced when another projector writes here.
+        Called again after a StorageError: nothing of the earlier write can still land then.
+        Raises: StorageError, Fenced when another projector writes here or another release's read
+        models are here.
         """
         ...
 
@@ -109,6 +138,25 @@ class HistoryWriter(Protocol):
 
     async def aclose(self) -> None:
         """Give up every connection. Idempotent."""
+        ...
+
+
+class HistoryRebuild(HistoryWriter, Protocol):
+    """A writer of read models that nobody sees yet, empty when opened, until they are published."""
+
+    async def is_wanted(self) -> bool:
+        """Whether those that are read are another release's, so that nobody may go on with them.
+
+        Raises: StorageError.
+        """
+        ...
+
+    async def publish(self) -> bool:
+        """Put them in the place of those that are read, at once and whole.
+
+        False: those have come further meanwhile; write on and ask again.
+        Raises: StorageError, after which everything starts anew.
+        """
         ...
 
 

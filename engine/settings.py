@@ -20,12 +20,16 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     block_records_max: int = 4_096
     follow_ups_per_batch_max: int = 256
     closed_orders_max: int = 100_000
+    keys_exact_max: int = 1_000_000
     desk_restarts_max: int = 3
     desk_restart_period_s: float = 60.0
     engine_restarts_max: int = 3
     engine_restart_period_s: float = 60.0
     drain_s_max: float = 10.0
     withdrawal_cooling_off_s: float = 30.0
+    feed_interval_s: float = 0.01
+    feed_summary_interval_s: float = 0.25
+    feed_inbox_records_max: int = 100_000
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -38,13 +42,16 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProjectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the projector looks, writes and speaks.
 
-    A snapshot is due after so many records, or after so long if there were any at all.
+    A snapshot is due after so many records, or after so long if there were any at all. Effects are
+    what private streams are resumed from.
     Raises: ValueError for a number or time that is not positive, or beyond all measure.
     """
 
     snapshot_every_records: int = 100_000
     snapshot_every_s: float = 60.0
-    poll_s: float = 0.25
+    batch_records_max: int = 8_192
+    effects_kept_records: int = 5_000_000
+    poll_s: float = 0.1
     report_every_s: float = 10.0
     retry_s_max: float = 5.0
 

@@ -32,6 +32,7 @@ RATE_ONE_PPM: Final = 1_000_000
 
 ACCOUNTS_DESK: Final = DeskId(0)
 WITHDRAWALS_DESK: Final = DeskId(-1)
+SESSIONS_DESK: Final = DeskId(-2)
 
 
 class Side(IntEnum):

@@ -10,19 +10,24 @@ import trio
 from engine.accounts.messages import ChangeRules
 from engine.actors.accounts import AccountsActor, AccountsMessage
 from engine.actors.actor import Vitals
+from engine.actors.attendance import Attendance
 from engine.actors.clock import TrioClock
 from engine.actors.custody import CustodyGateway, Submission
 from engine.actors.deadlines import Deadlines, keep_waking
 from engine.actors.desks import DesksActor
 from engine.actors.envelope import Envelope, Lane
+from engine.actors.feed import Feed
 from engine.actors.gate import Gate
 from engine.actors.journal import JournalActor
+from engine.actors.keys_forgetting import keep_forgetting
+from engine.actors.keys_recall import KeyRecall
 from engine.actors.mailbox import Mailbox
 from engine.actors.patience import Patience
 from engine.actors.recovery import rebuild_machine, recover
 from engine.actors.release import Release
 from engine.actors.supervisor import Child, RestartLimit, restarting, together
 from engine.actors.waiting import Progress
+from engine.actors.watching import Watching
 from engine.errors import (
     Fenced,
     Halted,
@@ -35,16 +40,21 @@ from engine.journal.blocks import Head
 from engine.journal.records import RULES_VERSION
 from engine.journal.released import Released
 from engine.journal.state import EngineState
-from engine.ports import Custody, JournalStore
+from engine.ports import Custody, History, JournalStore
 from engine.products.withdrawals.desk import WithdrawalStatus
 from engine.products.withdrawals.messages import WithdrawalSubmitted
 from engine.settings import EngineSettings
-from engine.units import WITHDRAWALS_DESK, DeskId
+from engine.units import SESSIONS_DESK, WITHDRAWALS_DESK, DeskId
 
 R = TypeVar("R")
 _log = structlog.get_logger("engine")
 OPEN_RETRY_S = 0.5
 CLOSE_S_MAX = 5.0
+#: Out of reach at its pauses: the feed never takes the line with it.
+_FEED_LIMIT = RestartLimit(1_000, 60.0, 0.05, 5.0)
+_KEYS_LIMIT = RestartLimit(1_000, 60.0, 0.05, 5.0)
+#: Of the edge's deadline, what a command may wait for the history; the rest is its own.
+_LOOKUP_PART = 0.5
 #: Another life cannot help: the journal is not ours, or not usable.
 _FATAL = (Fenced, JournalCorrupt, StorageUnusable)
 
@@ -65,6 +75,9 @@ class Line:
         store: JournalStore,
         custody: Custody,
         settings: EngineSettings,
+        watching: Watching,
+        attendance: Attendance,
+        history: History | None,
     ) -> None:
         self.released: Released = state.released
         self.progress = Progress(head.sequence)
@@ -76,6 +89,15 @@ class Line:
         self._custody = custody
         self._gate = gate
         self._state = state
+        self._attendance = attendance
+        self._history = history
+        self.recall = KeyRecall(
+            gate,
+            self.released.keys,
+            history,
+            self.tell,
+            lookup_s_max=settings.edge_deadline_s * _LOOKUP_PART,
+        )
         # Every slot, every draw, and room for results, wakes and pokes.
         room = gate.slots_max + 2 * settings.follow_ups_per_batch_max + 4_096
         self._accounts_mailbox = Mailbox[AccountsMessage]("accounts", room)
@@ -83,7 +105,12 @@ class Line:
         self._journal_mailbox = Mailbox[list[Envelope]]("journal", room)
         self._custody_mailbox = Mailbox[list[Submission]]("custody", room)
         self.release = Release(
-            self.released, gate, self._accounts_mailbox, self._custody_mailbox, self.progress
+            self.released,
+            gate,
+            self._accounts_mailbox,
+            self._custody_mailbox,
+            self.progress,
+            watching,
         )
         self.journal = JournalActor(
             self._journal_mailbox,
@@ -115,6 +142,7 @@ class Line:
             limit=RestartLimit(settings.desk_restarts_max, settings.desk_restart_period_s),
         )
         self.desks.host(WITHDRAWALS_DESK, state.withdrawals)
+        self.desks.host(SESSIONS_DESK, state.sessions)
         for instrument_id, desk in state.desks.items():
             self.desks.host(DeskId(instrument_id), desk)
 
@@ -122,6 +150,12 @@ class Line:
         """Record, before any caller's command, that from here on these rules decide."""
         if self.released.rules.version != RULES_VERSION:
             self.tell([Envelope(ChangeRules(RULES_VERSION), Lane.RESULT)])
+
+    def end_absent_sessions(self) -> None:
+        """Record, before any caller's command, which armed sessions ended while nobody looked."""
+        ended = self._attendance.begin(self.released.sessions.armed)
+        if ended:
+            self.tell(ended)
 
     def tell(self, envelopes: list[Envelope]) -> None:
         """Send admitted commands on their way. Never waits."""
@@ -136,6 +170,9 @@ class Line:
             self._scheduler,
             restarting("custody", self._custody_gateway, RestartLimit(5, 60.0, 0.2, 30.0)),
             self._look_at_outstanding,
+            self._report_leaving,
+            restarting("key recall", self.recall.run, _KEYS_LIMIT),
+            restarting("key forgetting", self._forget_keys, _KEYS_LIMIT),
         )
 
     async def _scheduler(
@@ -184,6 +221,19 @@ class Line:
         self._accounts_mailbox.tell([])
         task_status.started()
 
+    async def _report_leaving(
+        self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        await self._attendance.report(self._accounts_mailbox, task_status=task_status)
+
+    async def _forget_keys(
+        self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        if self._history is None:
+            task_status.started()
+        else:
+            await keep_forgetting(self._state, self._history, task_status=task_status)
+
     async def _rebuild(self, desk_id: DeskId, through: int) -> Any:
         await self.progress.reached(through)
         return await until_stored(rebuild_machine, self._store, EngineState, desk_id, through)
@@ -203,16 +253,28 @@ class Engine:
     """One engine process: the gate, and behind it one life of the line after another."""
 
     def __init__(
-        self, store: JournalStore, custody: Custody, settings: EngineSettings | None = None
+        self,
+        store: JournalStore,
+        custody: Custody,
+        settings: EngineSettings | None = None,
+        history: History | None = None,
     ) -> None:
+        """The feed learns from `history` what was before; without one, from the whole journal.
+
+        Old keys are left to it too; without one, every key stays in memory.
+        """
         self.settings = settings or EngineSettings()
         self.gate = Gate(self.settings.order_slots_max, self.settings.cancel_slots_max)
         self.patience = Patience(self.settings.edge_deadline_s)
         self.lives = 0
+        self.watching = Watching()
+        self.attendance = Attendance()
         self._store = store
         self._custody = custody
+        self._history = history
         self._line: Line | None = None
-        self._observers: list[Callable[[list[Envelope]], None]] = []
+        self.feed = Feed(store, history, self.settings)
+        self._observers: list[Callable[[list[Envelope]], None]] = [self.feed.observe]
 
     @property
     def store(self) -> JournalStore:
@@ -239,7 +301,11 @@ class Engine:
         limit = RestartLimit(
             settings.engine_restarts_max, settings.engine_restart_period_s, 0.05, 1.0
         )
-        engine = together(self.patience.run, restarting("engine", self._life, limit, fatal=_FATAL))
+        engine = together(
+            self.patience.run,
+            restarting("feed", self.feed.run, _FEED_LIMIT),  # the line trades on without it
+            restarting("engine", self._life, limit, fatal=_FATAL),
+        )
         try:
             await engine(task_status=task_status)
         finally:
@@ -259,9 +325,13 @@ class Engine:
             store=self._store,
             custody=self._custody,
             settings=self.settings,
+            watching=self.watching,
+            attendance=self.attendance,
+            history=self._history,
         )
         line.release.observers = self._observers
         line.announce_rules()
+        line.end_absent_sessions()
         with self._open_to_callers(line):
             await line.tree()(task_status=task_status)
 
@@ -269,10 +339,13 @@ class Engine:
     def _open_to_callers(self, line: Line) -> Iterator[None]:
         self._line = line
         self.gate.open(line.released.keys)
+        self.watching.begin(line.released)
+        self.feed.begin(line.released, line.clock)
         try:
             yield
         finally:
             self._line = None
+            self.watching.end()
             self.gate.close(OutcomeUnknown("the engine fell before it could answer"))
 
     async def _recover(self) -> tuple[Head, EngineState]:
@@ -280,7 +353,7 @@ class Engine:
         return head, await recover(self._store, self._new_state, through=head)
 
     def _new_state(self) -> EngineState:
-        return EngineState(self.settings.closed_orders_max)
+        return EngineState(self.settings.closed_orders_max, self.settings.keys_exact_max)
 
     def observe(self, observer: Callable[[list[Envelope]], None]) -> None:
         """Be told every released block, in order, across lives."""

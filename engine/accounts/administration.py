@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
+from engine.accounts.keys import create_key
 from engine.accounts.messages import (
     Account,
     AccountOpened,
-    ApiKey,
     AssetCreated,
     ChangeRules,
     CreateAsset,
@@ -16,14 +16,12 @@ from engine.accounts.messages import (
     HaltScope,
     HaltSet,
     InstrumentCreated,
-    KeyCreated,
     KeyRevoked,
     LimitsSet,
     OpenAccount,
     Owner,
     OwnerCreated,
     RevokeKey,
-    Role,
     RulesChanged,
     SetFees,
     SetHalt,
@@ -38,14 +36,16 @@ from engine.messages import Message, Refused
 from engine.orderbook.instrument import Instrument
 from engine.products.decision import Decision
 from engine.refusals import Reason
-from engine.units import AccountId, InstrumentId
+from engine.units import AccountId, InstrumentId, TimeNs
 
 CODE_CHARACTERS_MAX: Final = 20
 NAME_CHARACTERS_MAX: Final = 100
 
 
-def decide(rules: Rules, command: Any) -> Decision:
-    """The one event an administrative command leads to, or its refusal."""
+def decide(rules: Rules, command: Any, now_ns: TimeNs) -> Decision:
+    """The events an administrative command leads to, or its refusal."""
+    if type(command) is CreateKey:
+        return Decision(create_key(rules.directory, command, now_ns))
     return Decision((_event(rules, command),))
 
 
@@ -61,8 +61,6 @@ def _event(rules: Rules, command: Any) -> Message:
             return OwnerCreated(Owner(rules.directory.next_owner_id, name))
         case OpenAccount():
             return _open_account(rules, command)
-        case CreateKey():
-            return _create_key(rules, command)
         case RevokeKey(key_id):
             if key_id not in rules.directory.keys:
                 return Refused(Reason.UNKNOWN_KEY, "key_id")
@@ -145,25 +143,6 @@ def _open_account(rules: Rules, command: OpenAccount) -> Message:
         return Refused(Reason.INVALID_VALUE, "name")
     account_id = rules.directory.next_account_id
     return AccountOpened(Account(account_id, command.owner_id, command.name, command.tier))
-
-
-def _create_key(rules: Rules, command: CreateKey) -> Message:
-    directory = rules.directory
-    if command.secret_digest in directory.keys_by_digest:
-        return Refused(Reason.ALREADY_EXISTS, "secret")
-    if command.role == Role.ADMIN:
-        if command.account_id:
-            return Refused(Reason.INVALID_VALUE, "account")
-    elif command.account_id not in directory.accounts:
-        return Refused(Reason.UNKNOWN_ACCOUNT, "account")
-    key = ApiKey(
-        directory.next_key_id,
-        command.role,
-        command.account_id,
-        command.secret_digest,
-        command.label[:NAME_CHARACTERS_MAX],
-    )
-    return KeyCreated(key)
 
 
 def _set_halt(rules: Rules, command: SetHalt) -> Message:

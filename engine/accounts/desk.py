@@ -68,7 +68,7 @@ class AccountsDesk(Reserving):
         while self._loosening and self._loosening[0][0] <= sequence:
             self.rules.loosen(self._loosening.popleft()[1])
 
-    def decide(self, sequence: Sequence, _now_ns: TimeNs, command: Any) -> Decision:
+    def decide(self, sequence: Sequence, now_ns: TimeNs, command: Any) -> Decision:
         """What a command of the accounts desk itself does. Changes nothing; `apply` does."""
         match command:
             case Deposit():
@@ -80,7 +80,7 @@ class AccountsDesk(Reserving):
             case ReportChunks():
                 return self._advance_cancel_all(command)
             case _:
-                return administration.decide(self.rules, command)
+                return administration.decide(self.rules, command, now_ns)
 
     def apply(self, sequence: Sequence, command: Any, decision: Any) -> None:
         """Take a decision of this desk into its own state, at once; debits are set aside."""
@@ -204,8 +204,10 @@ class AccountsDesk(Reserving):
         account_id = command.account_id
         if account_id not in self.rules.directory.accounts:
             return Decision((Refused(Reason.UNKNOWN_ACCOUNT, "account"),))
-        concerned = {o.instrument_id for o in self._orders.open_of(account_id).values()}
-        concerned.update(o.instrument_id for o in self._set_aside.orders_of(account_id))
+        orders = [order.terms for order in self._orders.open_of(account_id).values()]
+        orders.extend(self._set_aside.orders_of(account_id))
+        key_id = command.key_id
+        concerned = {one.instrument_id for one in orders if key_id in (0, one.key_id)}
         if command.instrument_id:
             concerned &= {command.instrument_id}
         chunks = tuple(
@@ -215,6 +217,7 @@ class AccountsDesk(Reserving):
                 OrderId(sequence),
                 CancelReason.CANCEL_ALL,
                 sequence,
+                key_id=key_id,
             )
             for instrument_id in sorted(concerned)
         )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.accounts.messages import (
     Account,
@@ -11,6 +12,7 @@ from engine.accounts.messages import (
     AssetCreated,
     InstrumentCreated,
     KeyCreated,
+    KeyExpirySet,
     KeyRevoked,
     Owner,
     OwnerCreated,
@@ -98,11 +100,18 @@ class Directory:
                 self.accounts[account_id] = Account(account_id, old.owner_id, old.name, tier)
             case KeyCreated(key):
                 self._keys_made = key.key_id
-                self.keys[key.key_id] = self.keys_by_digest[key.secret_digest] = key
+                self._put_key(key)
+            case KeyExpirySet(key_id, expires_at_ns):
+                self._put_key(replace(self.keys[key_id], expires_at_ns=expires_at_ns))
             case KeyRevoked(key_id):
-                del self.keys_by_digest[self.keys.pop(key_id).secret_digest]
+                self.keys_by_digest.pop(self.keys.pop(key_id).secret_digest, None)
             case _:
                 pass
+
+    def _put_key(self, key: ApiKey) -> None:
+        self.keys[key.key_id] = key
+        if key.secret_digest:  # one that signs has none
+            self.keys_by_digest[key.secret_digest] = key
 
     def snapshot(self) -> DirectorySnapshot:
         """Everything that exists."""
@@ -125,7 +134,7 @@ class Directory:
         directory.instruments_by_symbol = {one.symbol: one for one in snapshot.instruments}
         directory.owners = {owner.owner_id: owner for owner in snapshot.owners}
         directory.accounts = {account.account_id: account for account in snapshot.accounts}
-        directory.keys = {key.key_id: key for key in snapshot.keys}
-        directory.keys_by_digest = {key.secret_digest: key for key in snapshot.keys}
+        for key in snapshot.keys:
+            directory._put_key(key)
         directory._keys_made = snapshot.keys_made
         return directory

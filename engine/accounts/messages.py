@@ -1,10 +1,13 @@
 """The contract of the accounts desk: reference data, money from outside, halts, limits, fees."""
 
+from collections.abc import Collection
 from enum import IntEnum, StrEnum
+from typing import Final
 
 from engine.ledger.amounts import Asset, AssetKind
 from engine.messages import Message
 from engine.orderbook.instrument import Instrument
+from engine.products.exchange.messages import CancelAll as CancelAll
 from engine.products.exchange.messages import ReportChunks
 from engine.risk.limits import AccountLimits
 from engine.units import (
@@ -21,10 +24,10 @@ from engine.units import (
 
 
 class Role(StrEnum):
-    """What a key may do."""
+    """What a key may do, as journals say it in which no key has permissions yet."""
 
     READ = "READ"
-    TRADE = "TRADE"  # its one account
+    TRADE = "TRADE"  # its one account, withdrawals included
     ADMIN = "ADMIN"  # everything
 
 
@@ -35,6 +38,24 @@ class Permission(StrEnum):
     TRADE = "TRADE"  # place, replace and cancel orders
     TRANSFER = "TRANSFER"  # withdraw and transfer
     ADMIN = "ADMIN"  # everything, for every account
+
+
+_OF_ROLE: Final = {
+    Role.READ: frozenset((Permission.READ,)),
+    Role.TRADE: frozenset((Permission.READ, Permission.TRADE, Permission.TRANSFER)),
+    Role.ADMIN: frozenset((Permission.ADMIN,)),
+}
+
+
+def role_with(permissions: Collection[Permission]) -> Role:
+    """The role that comes nearest; it decides nothing where permissions are stated.
+
+    >>> role_with([Permission.READ, Permission.TRANSFER]).value
+    'READ'
+    """
+    if Permission.ADMIN in permissions:
+        return Role.ADMIN
+    return Role.TRADE if Permission.TRADE in permissions else Role.READ
 
 
 class KeyScheme(StrEnum):
@@ -90,6 +111,15 @@ class ApiKey(Message, frozen=True):
     networks: tuple[str, ...] = ()
     expires_at_ns: TimeNs = TimeNs(0)
 
+    @property
+    def rights(self) -> frozenset[Permission]:
+        """What it may do."""
+        return frozenset(self.permissions) if self.permissions else _OF_ROLE[self.role]
+
+    def has_expired(self, now_ns: int) -> bool:
+        """Whether its time has come."""
+        return 0 < self.expires_at_ns <= now_ns
+
 
 class CreateAsset(Message, frozen=True, tag="create-asset"):
     """Make an asset known; `code` is unique."""
@@ -137,7 +167,9 @@ class OpenAccount(Message, frozen=True, tag="open-account"):
 class CreateKey(Message, frozen=True, tag="create-key"):
     """Let a key in; see `ApiKey`.
 
-    With `replaces` it takes that key's place: the old one expires at `replaced_expires_at_ns`.
+    With `replaces` it takes that key's place: the old one expires at `replaced_expires_at_ns` (0:
+    at once), never later than it would have, and what is left out here (account, permissions,
+    networks, label) is as the old one has it.
     """
 
     role: Role
@@ -152,9 +184,14 @@ class CreateKey(Message, frozen=True, tag="create-key"):
     replaces: int = 0
     replaced_expires_at_ns: TimeNs = TimeNs(0)
 
+    @property
+    def rights(self) -> frozenset[Permission]:
+        """What the key is to do."""
+        return frozenset(self.permissions) if self.permissions else _OF_ROLE[self.role]
+
 
 class RevokeKey(Message, frozen=True, tag="revoke-key"):
-    """Shut a bearer key out."""
+    """Shut a key out."""
 
     key_id: int
 
@@ -209,17 +246,6 @@ class Transfer(Message, frozen=True, tag="transfer"):
     amount_minor: AmountMinor
 
 
-class CancelAll(Message, frozen=True, tag="cancel-all"):
-    """Cancel every order an account has (on one instrument, or 0: on all) before this command.
-
-    With `key_id` only those that this key placed.
-    """
-
-    account_id: AccountId
-    instrument_id: InstrumentId = InstrumentId(0)
-    key_id: int = 0
-
-
 class ChangeRules(Message, frozen=True, tag="change-rules"):
     """Decide by other rules from here on: the first command of a release that has them."""
 
@@ -254,6 +280,13 @@ class KeyCreated(Message, frozen=True, tag="key-created"):
     """The key is let in."""
 
     key: ApiKey
+
+
+class KeyExpirySet(Message, frozen=True, tag="key-expiry-set"):
+    """The key ends at this time."""
+
+    key_id: int
+    expires_at_ns: TimeNs
 
 
 class KeyRevoked(Message, frozen=True, tag="key-revoked"):
@@ -341,6 +374,7 @@ AccountsEvent = (
     | OwnerCreated
     | AccountOpened
     | KeyCreated
+    | KeyExpirySet
     | KeyRevoked
     | HaltSet
     | LimitsSet

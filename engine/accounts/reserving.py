@@ -32,6 +32,7 @@ from engine.products.exchange.messages import (
     TriggerWhen,
 )
 from engine.products.exchange.orders import Orders
+from engine.products.sessions.messages import ArmSession, SetDeadMan
 from engine.products.withdrawals.messages import RequestWithdrawal
 from engine.refusals import Reason
 from engine.risk.checks import OrderSize, replace_refusal
@@ -49,6 +50,8 @@ from engine.units import (
 
 #: Cost nothing, but need an instrument that exists.
 _OF_INSTRUMENTS = frozenset((CancelOrder, ChangeInstrumentState))
+#: Cost nothing, but need an account that exists.
+_OF_ACCOUNTS = frozenset((SetDeadMan, ArmSession))
 #: Stands in for the legs of a conditional order that has none; its desk refuses it.
 _NO_LEG = Leg(TriggerWhen.AT_ONCE, PriceTicks(0), OrderKind.LIMIT, PriceTicks(0))
 
@@ -90,6 +93,8 @@ class Reserving:
             self.rules.directory.instruments
         ):
             return Refused(Reason.UNKNOWN_INSTRUMENT, "instrument")
+        if kind in _OF_ACCOUNTS and command.account_id not in self.rules.directory.accounts:
+            return Refused(Reason.UNKNOWN_ACCOUNT, "account")
         return None
 
     def _reserve_order(

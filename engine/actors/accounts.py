@@ -141,7 +141,12 @@ class AccountsActor(Actor[AccountsMessage]):
         except InvariantViolated:
             raise
         except Exception:
-            _log.exception("abandoned", sequence=sequence, command=type(command).__name__)
+            _log.exception(
+                "abandoned",
+                sequence=sequence,
+                command=type(command).__name__,
+                request_id=envelope.request_id,
+            )
             envelope.decided((Refused(Reason.DESK_FAULT),))
 
     def _decide(self, envelope: Envelope, sequence: Sequence) -> None:

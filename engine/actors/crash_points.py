@@ -26,6 +26,10 @@ class CrashPoint(StrEnum):
     INTENT_COMMITTED = "P12"
     EXTERNAL_SENT = "P13"
     EXTERNAL_ANSWERED = "P14"
+    ROWS_WRITTEN = "P16"  # P15 belongs to leases
+    ROWS_COMMITTED = "P17"
+    READ_MODELS_REBUILT = "P18"
+    READ_MODELS_PUBLISHED = "P19"
 
 
 class CrashPlan:

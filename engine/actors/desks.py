@@ -142,6 +142,7 @@ class DesksActor(Actor[list[Envelope]]):
             "desk fell",
             desk=desk_id,
             sequence=envelope.sequence,
+            request_id=envelope.request_id,
             health=desk.health,
             exc_info=error,
         )

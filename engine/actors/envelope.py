@@ -106,6 +106,11 @@ class Envelope(msgspec.Struct, gc=False):
     reserved: Reserved | None = None
     record: Record | None = None
 
+    @property
+    def request_id(self) -> str:
+        """What log lines call the request that it came with; "" for what the engine caused."""
+        return "" if self.origin is None else self.origin.request_id
+
     def decided(
         self, events: Any, entries: Any = (), holds: Any = (), follow_ups: Any = ()
     ) -> None:

@@ -8,7 +8,7 @@ from engine.accounts.messages import CancelAll, SetHalt
 from engine.actors.crash_points import CrashPoint, passing
 from engine.actors.envelope import Envelope, Ticket
 from engine.errors import EngineError, Halted, KeyConflict, Overloaded
-from engine.journal.keys import Answered, KeyIndex
+from engine.journal.keys import NOTHING_RECALLED, Answered, KeyIndex, Recalled
 from engine.messages import Origin
 from engine.orderbook.messages import CancelOrder, ChangeInstrumentState
 from engine.products.withdrawals.messages import CancelWithdrawal
@@ -20,14 +20,15 @@ _CALMING: Final = frozenset(
 
 
 class Slots:
-    """How many commands of one kind may be under way."""
+    """How many commands of one kind may be under way; `admitted` counts them since the start."""
 
-    __slots__ = ("free", "name", "total_max")
+    __slots__ = ("admitted", "free", "name", "total_max")
 
     def __init__(self, name: str, total_max: int) -> None:
         self.name = name
         self.total_max = total_max
         self.free = total_max
+        self.admitted = 0
 
 
 class Gate:
@@ -60,6 +61,11 @@ class Gate:
         """Free slots by kind."""
         return {slots.name: slots.free for slots in (self._orders, self._cancels)}
 
+    @property
+    def admitted(self) -> dict[str, int]:
+        """How many commands of each kind were taken in since the start."""
+        return {slots.name: slots.admitted for slots in (self._orders, self._cancels)}
+
     def open(self, keys: KeyIndex) -> None:
         """Let commands in; `keys` are those already answered."""
         self._keys = keys
@@ -84,20 +90,22 @@ class Gate:
         key: str = "",
         body_digest: int = 0,
         origin: Origin | None = None,
+        recalled: Recalled = NOTHING_RECALLED,
     ) -> Envelope | Ticket | Answered:
         """Take a command in.
 
         Returns an envelope to send on its way; or the ticket of the same command already under way,
-        to be waited for; or the sequence that answered the key before.
-        Raises: Halted without an engine, KeyConflict for a used key with another body, Overloaded
-        when no slot is free; then nothing was accepted.
+        to be waited for; or the sequence that answered the key before. Of keys forgotten here,
+        `recalled` is what the history says.
+        Raises: KeyForgotten when that does not say enough, Halted without an engine, KeyConflict
+        for a used key with another body, Overloaded when no slot is free; nothing was accepted.
         """
         passing(CrashPoint.DECODED)
         if self._keys is None or self._stopping:
             raise Halted("the engine is not running, or is stopping")
         if key:
             under_way = self._by_key.get((scope, key))
-            used = under_way if under_way is not None else self._keys.get(scope, key)
+            used = under_way if under_way is not None else self._keys.answer(scope, key, recalled)
             if used is not None:
                 if used.body_digest != body_digest:
                     raise KeyConflict(f"key {key} was used before with another body")
@@ -106,6 +114,7 @@ class Gate:
         if not slots.free:
             raise Overloaded(f"all {slots.total_max} slots for {slots.name} are taken")
         slots.free -= 1
+        slots.admitted += 1
         envelope = Envelope(
             command,
             scope=scope,

@@ -70,10 +70,13 @@ async def fold(state: EngineState, block: Block, reached: Reached | None = None)
 
 
 async def newest_state(
-    store: JournalStore, make_state: Callable[[], EngineState]
+    store: JournalStore, make_state: Callable[[], EngineState], through: int | None = None
 ) -> tuple[EngineState, Head]:
-    """The state of the newest usable snapshot and its block's head, or a new state before all."""
-    return await _from_snapshot(store, make_state, None, EngineState.restore)
+    """The state of the newest usable snapshot and its block's head, or a new state before all.
+
+    With `through`, snapshots of later sequences are not considered.
+    """
+    return await _from_snapshot(store, make_state, through, EngineState.restore)
 
 
 async def rebuild_machine(

@@ -9,6 +9,7 @@ from engine.actors.envelope import Envelope
 from engine.actors.gate import Gate
 from engine.actors.mailbox import Mailbox
 from engine.actors.waiting import Progress
+from engine.actors.watching import Watching
 from engine.journal.released import Released
 from engine.products.withdrawals.messages import WithdrawalSubmitted
 
@@ -26,19 +27,24 @@ class Release:
         accounts: Mailbox[AccountsMessage],
         custody: Mailbox[list[Submission]],
         progress: Progress,
+        watching: Watching,
     ) -> None:
         self._released = released
         self._gate = gate
         self._accounts = accounts
         self._custody = custody
         self._progress = progress
+        self._watching = watching
         self.observers: list[Callable[[list[Envelope]], None]] = []
 
     def __call__(self, envelopes: list[Envelope]) -> None:
         """Make a committed block visible."""
         released, gate = self._released, self._gate
+        watching = self._watching if self._watching.is_anybody_here else None
         for envelope in envelopes:
             released.apply(envelope.record)  # type: ignore[arg-type]
+            if watching is not None:
+                watching.tell(envelope.record, released)  # type: ignore[arg-type]
         passing(CrashPoint.APPLIED_NOT_REPLIED)
         inner: list[Envelope] = []
         for envelope in envelopes:

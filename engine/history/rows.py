@@ -7,6 +7,7 @@ import msgspec
 
 from engine.history.effects import Effect
 from engine.ledger.messages import EntryPurpose
+from engine.marketdata.candles import merged
 from engine.products.exchange.orders import Order
 from engine.units import (
     AccountId,
@@ -89,6 +90,10 @@ class CandleRow(Row, frozen=True):
     volume_lots: int
     tick_lots: int
     trades: int
+
+    def followed_by(self, later: "CandleRow") -> "CandleRow":
+        """The candle of these trades and of later ones in the same interval."""
+        return merged(self, later)
 
 
 class KeyRow(Row, frozen=True):

@@ -14,17 +14,22 @@ from engine.ledger.messages import Entry, HoldChange
 from engine.messages import Deferred, Message, Origin, Refused, Wake
 from engine.orderbook.messages import BookCommand, BookEvent
 from engine.products.exchange.messages import ExchangeCommand, ExchangeEvent
+from engine.products.sessions.messages import SessionCommand, SessionEvent
 from engine.products.withdrawals.messages import WithdrawalCommand, WithdrawalEvent
 from engine.refusals import Reason
-from engine.units import ACCOUNTS_DESK, WITHDRAWALS_DESK, DeskId, TimeNs
+from engine.units import ACCOUNTS_DESK, SESSIONS_DESK, WITHDRAWALS_DESK, DeskId, TimeNs
 from engine.units import Sequence as SequenceNumber
 
 #: Raised whenever a desk would decide a recorded command differently than before. Snapshots of
 #: other versions are still folded from; only re-deciding is limited to records of one's own.
 RULES_VERSION: Final = 1
 
-Command = AccountsCommand | BookCommand | ExchangeCommand | WithdrawalCommand | Wake
-Event = AccountsEvent | BookEvent | ExchangeEvent | WithdrawalEvent | Deferred | Refused
+Command = (
+    AccountsCommand | BookCommand | ExchangeCommand | WithdrawalCommand | SessionCommand | Wake
+)
+Event = (
+    AccountsEvent | BookEvent | ExchangeEvent | WithdrawalEvent | SessionEvent | Deferred | Refused
+)
 
 
 class Record(Message, frozen=True):
@@ -66,20 +71,25 @@ class Record(Message, frozen=True):
 EXPIRED: Final = Refused(Reason.REQUEST_EXPIRED, "timestamp", "window")
 _EXCHANGE: Final = frozenset((*get_args(BookCommand), *get_args(ExchangeCommand)))
 _WITHDRAWALS: Final = frozenset(get_args(WithdrawalCommand))
+_SESSIONS: Final = frozenset(get_args(SessionCommand))
 
 
 def desk_of(command: Command) -> DeskId:
-    """Which desk decides a command: its instrument's, withdrawals, or accounts."""
+    """Which desk decides a command: its instrument's, withdrawals, sessions, or accounts."""
     kind: Any = type(command)
     if kind in _EXCHANGE:
         return command.instrument_id  # type: ignore[union-attr]
     if kind in _WITHDRAWALS:
         return WITHDRAWALS_DESK
+    if kind in _SESSIONS:
+        return SESSIONS_DESK
     return command.desk_id if type(command) is Wake else ACCOUNTS_DESK
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Record])
+_splitter = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_one_decoder = msgspec.msgpack.Decoder(Record)
 _command_decoder = msgspec.msgpack.Decoder(Command)
 
 
@@ -102,3 +112,13 @@ def check_command(command: Command) -> None:
 def decode(payload: bytes) -> list[Record]:
     """The records of a block's payload."""
     return _decoder.decode(payload)
+
+
+def split(payload: bytes) -> list[msgspec.Raw]:
+    """The records of a block's payload, each still encoded: for who needs only one of many."""
+    return _splitter.decode(payload)
+
+
+def decode_one(record: msgspec.Raw) -> Record:
+    """One record that `split` gave."""
+    return _one_decoder.decode(record)

@@ -14,9 +14,10 @@ from engine.journal.state import EngineState
 from engine.messages import Deferred, Refused
 from engine.products.decision import Decision
 from engine.products.exchange.desk import InstrumentDesk
+from engine.products.sessions.desk import SessionsDesk
 from engine.products.withdrawals.desk import WithdrawalsDesk
 from engine.refusals import Reason
-from engine.units import ACCOUNTS_DESK, WITHDRAWALS_DESK, DeskId
+from engine.units import ACCOUNTS_DESK, SESSIONS_DESK, WITHDRAWALS_DESK, DeskId
 
 _NOT_DECIDED: Final = frozenset((Reason.DESK_FAULT, Reason.DESK_HALTED))
 
@@ -81,6 +82,8 @@ class Redecider:
         if desk_id == WITHDRAWALS_DESK:
             rows = [copy(one) for one in folded.withdrawals.snapshot()]
             self.state.withdrawals = WithdrawalsDesk.restore(rows)
+        elif desk_id == SESSIONS_DESK:
+            self.state.sessions = SessionsDesk.restore(folded.sessions.snapshot())
         elif desk_id in folded.desks:
             desk = folded.desks[desk_id]
             self.state.desks[desk_id] = InstrumentDesk.restore(desk.instrument, desk.snapshot())

@@ -18,8 +18,9 @@ from engine.orderbook.depth import MOVES_DEPTH, Depth
 from engine.orderbook.messages import InstrumentState, InstrumentStateChanged, Trade
 from engine.products.exchange.messages import ReportChunks
 from engine.products.exchange.orders import Orders
+from engine.products.sessions.desk import SessionsDesk
 from engine.products.withdrawals.desk import WithdrawalsDesk
-from engine.units import WITHDRAWALS_DESK, InstrumentId, PriceTicks, TimeNs
+from engine.units import SESSIONS_DESK, WITHDRAWALS_DESK, InstrumentId, OrderId, PriceTicks, TimeNs
 from engine.units import Sequence as SequenceNumber
 
 #: A follow-up is named by the record that caused it and its index there.
@@ -50,6 +51,7 @@ class Released:
         self.rules = Rules()
         self.keys = KeyIndex()
         self.withdrawals = WithdrawalsDesk()
+        self.sessions = SessionsDesk()
         self.depths: dict[InstrumentId, Depth] = {}
         self.states: dict[InstrumentId, InstrumentState] = {}
         self.last_prices: dict[InstrumentId, PriceTicks] = {}
@@ -57,6 +59,8 @@ class Released:
         self.outstanding: dict[FollowUpKey, Any] = {}
         #: Recent cancel-alls by the sequence of their header.
         self.cancel_alls: dict[int, CancelAllProgress] = {}
+        #: How many trades were folded here; for operators, and in no snapshot.
+        self.trades = 0
 
     def __repr__(self) -> str:
         return f"<Released through {self.sequence}: {self.orders!r} {self.ledger!r}>"
@@ -94,11 +98,20 @@ class Released:
             self._apply_market(desk_id, record.events)
         elif desk_id == WITHDRAWALS_DESK:
             self.withdrawals.apply(record)
+        elif desk_id == SESSIONS_DESK:
+            self.sessions.apply(record)
         else:
             for event in record.events:
                 self.rules.apply(event)
                 if isinstance(event, CancelAllStarted | CancelAllAdvanced):
                     self._note_cancel_all(record, event)
+
+    def forget_keys(self, through: int, exact_max: int, keys_max: int) -> int:
+        """`KeyIndex.forget`; the keys of open orders stay exact: they are cancelled by them."""
+        return self.keys.forget(through, exact_max, keys_max, self._is_open)
+
+    def _is_open(self, sequence: int) -> bool:
+        return self.orders.get_open(OrderId(sequence)) is not None
 
     def _apply_market(self, instrument_id: InstrumentId, events: Sequence[Any]) -> None:
         if len(events) == 1 and type(events[0]) is Refused:
@@ -110,6 +123,7 @@ class Released:
                 depth.fold(event)
                 if kind is Trade:
                     self.last_prices[instrument_id] = event.price_ticks
+                    self.trades += 1
             elif kind is InstrumentStateChanged:
                 self.states[instrument_id] = event.state
 

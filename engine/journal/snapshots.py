@@ -14,9 +14,9 @@ from engine.journal.records import RULES_VERSION
 
 #: The first element of every payload. Raised when old payloads could not be read any more; fields
 #: added at the end with a default do not need that.
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2  # 2: keys may be forgotten, which a reader of 1 would take for unused
 #: A release reads its predecessor's snapshots.
-READABLE_FORMATS: Final = frozenset((FORMAT_VERSION,))
+READABLE_FORMATS: Final = frozenset((1, FORMAT_VERSION))
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 from engine.accounts.desk import AccountsDesk
 from engine.accounts.rules import Rules, RulesSnapshot
 from engine.errors import InvariantViolated, JournalCorrupt
-from engine.journal.keys import KeyIndex
+from engine.journal.keys import ForgottenKeys, KeyIndex
 from engine.journal.records import Command, Record, desk_of
 from engine.journal.released import CancelAllProgress, Released
 from engine.journal.snapshots import FORMAT_VERSION
@@ -19,8 +19,10 @@ from engine.orderbook.messages import InstrumentState
 from engine.products.exchange.desk import InstrumentDesk
 from engine.products.exchange.fold import DeskSnapshot
 from engine.products.exchange.orders import Orders, OrdersSnapshot
+from engine.products.sessions.desk import SessionsDesk, SessionsSnapshot
 from engine.products.withdrawals.desk import Withdrawal, WithdrawalsDesk
 from engine.units import (
+    SESSIONS_DESK,
     WITHDRAWALS_DESK,
     DeskId,
     InstrumentId,
@@ -31,7 +33,11 @@ from engine.units import (
 )
 
 _EVERYTHING: Final = 2**63
-_SMALL: Final = ("sequence", "now_ns", "rules", "withdrawals", "cancel_alls")
+#: So many keys are exact whatever the history has, and are all that a restart must read.
+KEYS_EXACT_MAX: Final = 1_000_000
+#: Keys forgotten at a time: about a millisecond.
+KEYS_PER_TURN_MAX: Final = 250
+_SMALL: Final = ("sequence", "now_ns", "rules", "withdrawals", "cancel_alls", "sessions")
 
 
 class DepthRow(msgspec.Struct, frozen=True, array_like=True):
@@ -53,6 +59,7 @@ class ReleasedSnapshot(msgspec.Struct, frozen=True, array_like=True):
     last_prices: list[tuple[InstrumentId, PriceTicks]]
     outstanding: list[tuple[int, int, Command]]  # sequence and index of the follow-up first
     cancel_alls: list[tuple[int, CancelAllProgress]]
+    forgotten_keys: ForgottenKeys = ForgottenKeys()
 
 
 class StateSnapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -66,6 +73,7 @@ class StateSnapshot(msgspec.Struct, frozen=True, array_like=True):
     cancel_alls: list[tuple[int, int, int]]  # header, open instruments, orders cancelled
     desks: list[tuple[InstrumentId, msgspec.Raw]]
     released: msgspec.Raw
+    sessions: SessionsSnapshot = SessionsSnapshot()
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -81,11 +89,15 @@ class EngineState:
     same record. Fold: `apply`. Keep: `snapshot`, `restore`, `restore_machine`.
     """
 
-    def __init__(self, closed_orders_max: int = 100_000) -> None:
+    def __init__(
+        self, closed_orders_max: int = 100_000, keys_exact_max: int = KEYS_EXACT_MAX
+    ) -> None:
         self.closed_orders_max = closed_orders_max
+        self.keys_exact_max = keys_exact_max
         self.released = Released(closed_orders_max)
         self.accounts = AccountsDesk(self.released.ledger, self.released.orders)
         self.withdrawals = WithdrawalsDesk()
+        self.sessions = SessionsDesk()
         self.desks: dict[InstrumentId, InstrumentDesk] = {}
 
     def __repr__(self) -> str:
@@ -106,6 +118,8 @@ class EngineState:
                 desk.apply(record)
         elif desk_id == WITHDRAWALS_DESK:
             self.withdrawals.apply(record)
+        elif desk_id == SESSIONS_DESK:
+            self.sessions.apply(record)
         else:
             self.accounts.fold(record)
 
@@ -113,6 +127,13 @@ class EngineState:
         """Fold records in order."""
         for record in records:
             self.apply(record)
+
+    def forget_keys(self, through: int, keys_max: int = KEYS_PER_TURN_MAX) -> bool:
+        """Leave a few keys beyond `keys_exact_max` to the history, which has come `through`.
+
+        Whether there may be more. Complexity: O(`keys_max`).
+        """
+        return self.released.forget_keys(through, self.keys_exact_max, keys_max) == keys_max
 
     def desk(self, instrument_id: InstrumentId) -> InstrumentDesk | None:
         """The desk of an instrument that exists, made on first use."""
@@ -126,7 +147,9 @@ class EngineState:
 
     def machine(self, desk_id: DeskId) -> Any:
         """The machine of a desk other than accounts."""
-        return self.withdrawals if desk_id == WITHDRAWALS_DESK else self.desk(InstrumentId(desk_id))
+        if desk_id == WITHDRAWALS_DESK:
+            return self.withdrawals
+        return self.sessions if desk_id == SESSIONS_DESK else self.desk(InstrumentId(desk_id))
 
     def snapshot(self, closed_orders_max: int | None = None) -> bytes:
         """Everything, so that equal states give equal bytes. O(state).
@@ -148,6 +171,7 @@ class EngineState:
                 self.accounts.cancel_alls(),
                 desks,
                 msgspec.Raw(_encoder.encode(_snapshot_of(self.released, kept))),
+                self.sessions.snapshot(),
             )
         )
 
@@ -166,6 +190,7 @@ class EngineState:
                 parts.cancel_alls,
             )
             self.withdrawals = WithdrawalsDesk.restore(parts.withdrawals)
+            self.sessions = SessionsDesk.restore(parts.sessions)
             self.desks = {one: self._desk_from(one, raw) for one, raw in parts.desks}
         except (msgspec.MsgspecError, InvariantViolated, LookupError, ValueError) as error:
             raise JournalCorrupt(f"a snapshot contradicts itself: {error}") from error
@@ -181,6 +206,8 @@ class EngineState:
             self.accounts.rules = Rules.restore(parts.rules)
             if desk_id == WITHDRAWALS_DESK:
                 self.withdrawals = WithdrawalsDesk.restore(parts.withdrawals)
+            if desk_id == SESSIONS_DESK:
+                self.sessions = SessionsDesk.restore(parts.sessions)
             for instrument_id, raw in parts.desks:
                 if DeskId(instrument_id) == desk_id:
                     self.desks[instrument_id] = self._desk_from(instrument_id, raw)
@@ -225,19 +252,21 @@ def _snapshot_of(released: Released, closed_orders_max: int) -> ReleasedSnapshot
         sorted(released.last_prices.items()),
         [(*key, command) for key, command in released.outstanding.items()],
         list(released.cancel_alls.items()),
+        released.keys.snapshot_of_forgotten(),
     )
 
 
 def _released(parts: StateSnapshot, closed_orders_max: int) -> Released:
-    """The released state; it has rules and withdrawals of its own, as the desks have theirs."""
+    """The released state; rules, withdrawals and sessions are its own, as the desks have theirs."""
     own = _released_decoder.decode(parts.released)
     released = Released(closed_orders_max)
     released.sequence, released.now_ns = Sequence(parts.sequence), TimeNs(parts.now_ns)
     released.ledger = Ledger.restore(own.ledger)
     released.orders = Orders.restore(own.orders, closed_orders_max)
     released.rules = Rules.restore(parts.rules)
-    released.keys = KeyIndex.restore(own.keys)
+    released.keys = KeyIndex.restore(own.keys, own.forgotten_keys)
     released.withdrawals = WithdrawalsDesk.restore([copy(one) for one in parts.withdrawals])
+    released.sessions = SessionsDesk.restore(parts.sessions)
     released.depths = {row.instrument_id: Depth(row.bids, row.asks) for row in own.depths}
     released.states = dict(own.states)
     released.last_prices = dict(own.last_prices)

@@ -16,6 +16,7 @@ from engine.journal.records import RULES_VERSION, Record, decode, desk_of
 from engine.journal.redecide import Redecider, was_not_decided
 from engine.journal.snapshots import Snapshot, flaw
 from engine.journal.state import EngineState, difference
+from engine.ledger.ledger import Ledger
 from engine.messages import Message
 from engine.products.withdrawals.desk import WithdrawalStatus
 
@@ -42,6 +43,7 @@ class Check(StrEnum):
     BOOKS = "BOOKS"  # conservation, holds, desks against ledger
     SNAPSHOT = "SNAPSHOT"  # a snapshot is the fold at its sequence
     HEAD = "HEAD"  # the blocks lead to the head
+    HISTORY = "HISTORY"  # the read models add up to what the journal says
 
 
 #: What comes after one of these would be judged by a state that is wrong.
@@ -69,6 +71,7 @@ class Report(msgspec.Struct, frozen=True):
     snapshots: int
     finished: bool  # whether every block was read and judged
     contradictions: list[Contradiction]
+    history_through: int = 0  # the sequence at which read models were compared; 0: none were
 
     @property
     def is_clean(self) -> bool:
@@ -107,6 +110,11 @@ class Verifier:
     def sequence(self) -> int:
         """The newest record taken."""
         return self._folded.released.sequence
+
+    @property
+    def ledger(self) -> Ledger:
+        """All balances as the records taken so far leave them; not to be changed."""
+        return self._folded.released.ledger
 
     def take(self, block: Block) -> None:
         """Judge the next block; what it contradicts is noted, never raised."""
@@ -244,11 +252,18 @@ class Verifier:
             except JournalCorrupt as error:
                 reason = str(error)
             else:
+                reason = self._keys_contradicted(theirs)
                 kept = theirs.released.orders.closed_count
-                reason = difference(theirs.snapshot(kept), self._folded.snapshot(kept))
+                reason = reason or difference(theirs.snapshot(kept), self._folded.snapshot(kept))
         if reason:
             expected = "the state that its records lead to"
             self._note(Check.SNAPSHOT, block.number, block.last_sequence, expected, reason)
+
+    def _keys_contradicted(self, theirs: EngineState) -> str:
+        """How a snapshot's keys contradict all those ever used, which take their place here."""
+        whole, kept = self._folded.released.keys, theirs.released.keys
+        theirs.released.keys = whole  # when its writer forgot which of them is its own affair
+        return kept.contradiction(whole)
 
     def _prove_books(self) -> None:
         self._books_proven_through = self.sequence

@@ -18,6 +18,8 @@ ASSET_ID_MAX: Final = 2**ASSET_ID_BITS - 1
 #: Longer text is refused unread. INT64_MAX with a point in it has 20 characters.
 TEXT_LENGTH_MAX: Final = 32
 _STEPS_CACHED_MAX: Final = 4_096
+#: Amounts written lately: the zeros of a new order, the sizes and prices of a market.
+_TEXTS_CACHED_MAX: Final = 16_384
 
 _matches_decimal = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?").fullmatch
 
@@ -85,6 +87,7 @@ def parse_minor(text: str, scale: int) -> AmountMinor:
     return AmountMinor(_within_range(digits * 10 ** (scale - decimals), text))
 
 
+@lru_cache(maxsize=_TEXTS_CACHED_MAX)
 def format_minor(amount_minor: int, scale: int) -> str:
     """Decimal text with exactly `scale` digits after the point; debts carry a minus sign.
 

@@ -41,6 +41,11 @@ def effective_price(instrument: Instrument, reference_ticks: int, order: PlaceOr
     return min(order.price_ticks, limit) if order.side is _BUY else max(order.price_ticks, limit)
 
 
+def not_open() -> Refused:
+    """Why an instrument that is not open takes nothing new."""
+    return Refused(Reason.INSTRUMENT_NOT_OPEN, "", "instrument.open")
+
+
 def refusal_of_place(
     instrument: Instrument, reference_ticks: int, order: PlaceOrder, now_ns: int
 ) -> Refused | None:

@@ -118,6 +118,10 @@ class Depth:
         self.update_id += 1
         return DepthDelta(self.update_id, changes)
 
+    def stop_deltas(self) -> None:
+        """Keep no changes any more; the next `take_delta` begins anew."""
+        self._before = None
+
     def apply(self, events: Sequence[BookEvent]) -> DepthDelta | None:
         """Fold one record's events and take their delta."""
         if self._before is None:

@@ -4,7 +4,7 @@ Everything is checked before anything changes, so a refused command leaves no tr
 ids are arguments. Who stands where is `resting` and `book`; the form of an order is `checks`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice, takewhile
 from typing import Final, cast
 
@@ -14,6 +14,7 @@ from engine.errors import InvariantViolated
 from engine.messages import Refused
 from engine.orderbook.checks import (
     effective_price,
+    not_open,
     refusal_of_band,
     refusal_of_place,
     refusal_of_terms,
@@ -63,7 +64,7 @@ class OrderBook(FoldedBook):
 
     place, cancel, replace           a trader's commands
     change_state, expire             the instrument's and the clock's
-    cancel_resting                   one chunk of a mass cancel
+    cancel_resting, cancel_these     one chunk of a mass cancel
     apply, snapshot, restore         inherited: the same book at another time or place
     depth, resting, resting_orders   inherited: what stands
 
@@ -89,7 +90,7 @@ class OrderBook(FoldedBook):
         if order_id in self._resting:
             raise InvariantViolated(f"order {order_id} rests already")
         if self.state is not _OPEN:
-            return [_not_open()]
+            return [not_open()]
         instrument, reference = self.instrument, self.reference_price_ticks
         if refused := refusal_of_place(instrument, reference, order, now_ns):
             return [refused]
@@ -126,7 +127,7 @@ class OrderBook(FoldedBook):
         """Change price or total quantity of a resting order, or leave it exactly as it is."""
         self._check_addressed(command.instrument_id)
         if self.state is not _OPEN:
-            return [_not_open()]
+            return [not_open()]
         handle = self._resting.book.handle_of.get(command.order_id, 0)
         if not handle or self._resting.account_of[handle] != command.account_id:
             return [_unknown_order()]
@@ -182,6 +183,26 @@ class OrderBook(FoldedBook):
             )
         chunk = list(islice(handles, orders_max))
         return [end_resting(resting, handle, reason) for handle in chunk]
+
+    def resting_of(
+        self, account_id: AccountId, after_order_id: OrderId, before_order_id: OrderId
+    ) -> Iterator[OrderId]:
+        """Ids of an account's resting orders in between, oldest first. None may leave meanwhile.
+
+        Complexity: O(1) each; if `after_order_id` rests no more, first a walk past what is older.
+        """
+        order_id_of = self._resting.book.order_id_of
+        for handle in self._resting.of_account(account_id, after_order_id):
+            order_id = OrderId(order_id_of[handle])
+            if order_id >= before_order_id:
+                return
+            if order_id > after_order_id:
+                yield order_id
+
+    def cancel_these(self, order_ids: Iterable[OrderId], reason: CancelReason) -> list[BookEvent]:
+        """Cancel resting orders by id; all of them must rest."""
+        handle_of = self._resting.book.handle_of
+        return [end_resting(self._resting, handle_of[one], reason) for one in order_ids]
 
     def expire(self, now_ns: TimeNs, orders_max: int) -> list[BookEvent]:
         """Cancel at most `orders_max` orders at or past their deadline, earliest first."""
@@ -313,10 +334,6 @@ def _replaced(old: RestingOrder, new: RestingOrder, *, kept_priority: bool) -> O
 
 def _ended(order_id: int, order: PlaceOrder, lots: int, reason: CancelReason) -> OrderCancelled:
     return cancelled(order_id, order.side, order.price_ticks, lots, reason, False)
-
-
-def _not_open() -> Refused:
-    return Refused(Reason.INSTRUMENT_NOT_OPEN, "", "instrument.open")
 
 
 def _unknown_order() -> Refused:

@@ -126,10 +126,13 @@ class RestingOrders:
         """Whether an account has at least one resting order."""
         return account_id in self._ring_of
 
-    def of_account(self, account_id: int) -> Iterator[int]:
-        """Handles of an account's orders, oldest id first. They must not change meanwhile."""
+    def of_account(self, account_id: int, after_order_id: int = 0) -> Iterator[int]:
+        """Handles of an account's orders, oldest id first. They must not change meanwhile.
+
+        Begins behind `after_order_id` if that order of theirs rests, else with the oldest.
+        """
         ring = self._ring_of.get(account_id, 0)
-        handle = self._newer_of[ring]
+        handle = self._newer_of[self.book.handle_of.get(after_order_id, ring)]
         while handle != ring:
             yield handle
             handle = self._newer_of[handle]

@@ -140,6 +140,11 @@ class MemoryJournalStore:
         await self._checkpoint()
         return [snapshot for _, snapshot in sorted(self.journal.snapshots.items(), reverse=True)]
 
+    async def read_snapshot_sequence(self) -> int:
+        """See `JournalStore.read_snapshot_sequence`."""
+        await self._checkpoint()
+        return max((one.sequence for one in self.journal.snapshots.values()), default=0)
+
     async def aclose(self) -> None:
         """See `JournalStore.aclose`."""
         self._closed = True

@@ -25,6 +25,7 @@ from engine.storage.sessions import (
     Connection,
     close_quietly,
     configure_writer,
+    end_sessions,
     faults_translated,
     refuse_pooler,
 )
@@ -76,15 +77,7 @@ _READ_SNAPSHOTS: Final = """
     FROM snapshot ORDER BY block_number DESC LIMIT $1
 """
 
-_END_BACKENDS: Final = """
-    SELECT count(pg_terminate_backend(pid, $2)) FROM pg_stat_activity
-    WHERE application_name = $1 AND pid <> pg_backend_pid() AND datname = current_database()
-"""
-
-_COUNT_BACKENDS: Final = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE application_name = $1 AND pid <> pg_backend_pid() AND datname = current_database()
-"""
+_READ_SNAPSHOT_SEQUENCE: Final = "SELECT coalesce(max(sequence), 0) FROM snapshot"
 
 
 class PostgresJournalStore:
@@ -150,6 +143,11 @@ class PostgresJournalStore:
         rows = await self._bridge.run(self._fetch, _READ_SNAPSHOTS, self._limits.snapshots_kept_max)
         return [Snapshot(*row) for row in rows]
 
+    async def read_snapshot_sequence(self) -> int:
+        """See `JournalStore.read_snapshot_sequence`."""
+        [row] = await self._bridge.run(self._fetch, _READ_SNAPSHOT_SEQUENCE)
+        return int(row[0])
+
     async def aclose(self) -> None:
         """See `JournalStore.aclose`. Waits a few seconds at the most, also when cancelled."""
         if not self._closed:
@@ -183,17 +181,11 @@ class PostgresJournalStore:
         pool = await self._readers()
         async with pool.acquire(timeout=self._limits.acquire_s) as other:
             await refuse_pooler(session, other)
-        await self._end_earlier_backends(session)
+        await end_sessions(session, self._session_name, self._limits.command_s / 2)
         await self._take_lock(session)
         head = await self._begin_or_keep_epoch(session)
         append = await session.prepare(_APPEND)
         return head, _Writer(session, append, await session.fetchval("SELECT pg_backend_pid()"))
-
-    async def _end_earlier_backends(self, session: Connection) -> None:
-        wait_ms = int(self._limits.command_s * 500)
-        await session.execute(_END_BACKENDS, self._session_name, wait_ms)
-        if await session.fetchval(_COUNT_BACKENDS, self._session_name):
-            raise StorageError("our earlier session is still alive on the server")
 
     async def _take_lock(self, session: Connection) -> None:
         wait_s = self._limits.lock_wait_s

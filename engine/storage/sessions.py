@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import asyncpg
 
-from engine.errors import EngineError, StorageError, StorageUnusable
+from engine.errors import EngineError, InvariantViolated, StorageError, StorageUnusable
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -66,15 +66,25 @@ class Session(Protocol):
         ...
 
 
+_END: Final = """
+    SELECT count(pg_terminate_backend(pid, $2)) FROM pg_stat_activity
+    WHERE application_name = $1 AND pid <> pg_backend_pid() AND datname = current_database()
+"""
+_COUNT: Final = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = $1 AND pid <> pg_backend_pid() AND datname = current_database()
+"""
+
+
 @asynccontextmanager
 async def faults_translated(doing: str) -> AsyncIterator[None]:
-    """Let only our own faults out; whatever is unknown leaves the outcome unknown.
+    """Let only our own faults and contradictions out; what is unknown leaves the outcome unknown.
 
     Raises: StorageUnusable for what repeating cannot heal, else StorageError.
     """
     try:
         yield
-    except EngineError:
+    except (EngineError, InvariantViolated):
         raise
     except asyncpg.UndefinedTableError as error:
         raise StorageUnusable(f"{doing}: {error}; are all migrations applied?") from error
@@ -151,6 +161,16 @@ _POOLER: Final = (
     "a connection pooler in transaction or statement mode stands before the database:"
     " connect to the server itself, or use session mode"
 )
+
+
+async def end_sessions(session: Connection, application_name: str, wait_s: float) -> None:
+    """End every other session of that name on the server, and wait until they are gone.
+
+    Raises: StorageError if one of them is still there.
+    """
+    await session.execute(_END, application_name, int(wait_s * 1000))
+    if await session.fetchval(_COUNT, application_name):
+        raise StorageError("our earlier session is still alive on the server")
 
 
 async def close_quietly(session: Connection, close_s: float = 2.0) -> None:

@@ -329,9 +329,11 @@ async def test_the_head_can_be_read_without_the_lock(journal: Journal) -> None:
 async def test_snapshots_come_newest_first_and_only_the_newest_are_kept(
     store: JournalStore,
 ) -> None:
+    assert await store.read_snapshot_sequence() == 0
     for number in (1, 5, 3, 9, 7):
         await store.write_snapshot(snapshot(number))
     assert await store.read_snapshots() == [snapshot(9), snapshot(7), snapshot(5)]
+    assert await store.read_snapshot_sequence() == snapshot(9).sequence
 
 
 async def test_a_snapshot_of_the_same_block_replaces_the_earlier_one(store: JournalStore) -> None:

@@ -7,6 +7,7 @@ showed is compared with the fold of its journal from the very beginning.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Any
 
 import trio
@@ -26,10 +27,11 @@ from engine.journal.records import Record, decode, encode
 from engine.journal.state import EngineState
 from engine.ledger.amounts import AssetKind
 from engine.orderbook.messages import CancelOrder, OrderKind, PlaceOrder, TimeInForce
-from engine.ports import Custody
+from engine.ports import Custody, History
 from engine.service import Service
 from engine.settings import EngineSettings
 from engine.storage.memory import MemoryJournal, MemoryJournalStore
+from engine.storage.memory_history import FollowingHistory
 from engine.units import (
     AccountId,
     AmountMinor,
@@ -56,7 +58,7 @@ class House:
     def __init__(self, journal: MemoryJournal, engine: Engine, scope: trio.CancelScope) -> None:
         self.journal = journal
         self.engine = engine
-        self.service = Service(engine)
+        self.service = Service(engine, FollowingHistory(engine.store))
         self._scope = scope
 
     @property
@@ -91,8 +93,10 @@ class House:
         state.released.ledger.check_invariants()
         line = self.engine.line
         live = EngineState()
-        live.released, live.accounts = line.released, state.accounts
-        live.withdrawals = state.withdrawals
+        live.released, live.accounts = copy(line.released), state.accounts
+        assert line.released.keys.contradiction(state.released.keys) == ""
+        live.released.keys = state.released.keys  # what it forgets is its own affair
+        live.withdrawals, live.sessions = state.withdrawals, state.sessions
         live.desks = dict(state.desks)
         assert line.released.sequence == state.released.sequence
         assert live.snapshot() == state.snapshot()
@@ -141,11 +145,12 @@ async def house(
     *,
     store: MemoryJournalStore | None = None,
     custody: Custody | None = None,
+    history: History | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """Run an engine process; at the end wait until it is at rest, check it and kill it."""
     store = store or MemoryJournalStore(journal or MemoryJournal())
-    engine = Engine(store, custody or SimulatedCustody(), EngineSettings(**settings))
+    engine = Engine(store, custody or SimulatedCustody(), EngineSettings(**settings), history)
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
         one = House(store.journal, engine, nursery.cancel_scope)

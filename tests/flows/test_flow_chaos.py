@@ -96,7 +96,7 @@ class Trader:
                 who, BASE, AmountMinor(10), "x", TimeNs(random.choice((0, 10**9)))
             )
         if kind == 1:
-            return CancelAll(who, random.choice((InstrumentId(0), where)))
+            return CancelAll(who, random.choice((InstrumentId(0), where)), random.randrange(3))
         if kind == 2:
             other = ANN if who == BOB else BOB
             return Transfer(who, other, QUOTE, AmountMinor(random.randint(1, 500)))

@@ -26,6 +26,7 @@ from engine.products.withdrawals.messages import RecordCustodyFinding, RequestWi
 from engine.refusals import Reason
 from engine.storage.memory import MemoryJournal
 from engine.units import (
+    SESSIONS_DESK,
     WITHDRAWALS_DESK,
     AmountMinor,
     DeskId,
@@ -295,6 +296,6 @@ async def test_an_unknown_instrument_is_refused_and_breaks_nothing(
             assert reason(await one.submit(command)) is Reason.UNKNOWN_INSTRUMENT
         await wait_all_tasks_blocked()
         assert one.service.released.depths == {}
-        assert (one.engine.lives, set(one.desks.desks)) == (1, {WITHDRAWALS_DESK})
+        assert (one.engine.lives, set(one.desks.desks)) == (1, {WITHDRAWALS_DESK, SESSIONS_DESK})
         assert all(desk.falls == 0 for desk in one.desks.desks.values())
         assert reason(await one.submit(sell(1, 1, by=BOB))) is None

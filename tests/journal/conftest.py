@@ -9,6 +9,5 @@ from tests.journal.flow import journal_of
 @pytest.fixture(scope="session")
 def journal() -> MemoryJournal:
     """Two lives of a market, some 500 records; its second life came from a snapshot."""
-    made = journal_of(seed=4)
-    assert made.snapshots
-    return made
+    # Tasks run in no fixed order, so a seed does not fix whether a life begins with a snapshot.
+    return next(made for seed in range(4, 24) if (made := journal_of(seed)).snapshots)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -49,11 +50,19 @@ from engine.orderbook.messages import (
     TimeInForce,
 )
 from engine.products.exchange.messages import Leg, PlaceConditional, TriggerWhen
+from engine.products.sessions.messages import (
+    ArmSession,
+    DisarmSession,
+    EndSession,
+    SessionCommand,
+    SetDeadMan,
+)
 from engine.products.withdrawals.messages import CancelWithdrawal, RequestWithdrawal
 from engine.risk.limits import AccountLimits, InstrumentLimits
 from engine.service import Service
 from engine.settings import EngineSettings
 from engine.storage.memory import MemoryJournal, MemoryJournalStore
+from engine.storage.memory_history import FollowingHistory
 from engine.units import (
     AccountId,
     AmountMinor,
@@ -125,6 +134,7 @@ class Flow:
             (self._money, 4),
             (self._administration, 3),
             (self._cancel_all, 1),
+            (self._session, 3),
             (self._nonsense, 1),
         ]
 
@@ -132,6 +142,8 @@ class Flow:
         """The next command; most have a key, and orders are known to their owner by it."""
         kinds, weights = zip(*self._draws, strict=True)
         command = self.random.choices(kinds, weights)[0](released, now_ns)
+        if isinstance(command, PlaceOrder | PlaceConditional | CancelAll):
+            command = msgspec.structs.replace(command, key_id=self.random.randrange(3))
         self.drawn += 1
         key = f"k{self.drawn}" if self.random.random() < 0.8 else ""
         return command, getattr(command, "account_id", 0), key, self.drawn
@@ -289,6 +301,18 @@ class Flow:
     def _cancel_all(self, _released: Released, _now_ns: int) -> CancelAll:
         return CancelAll(self._account(), InstrumentId(self.random.randint(0, 3)))
 
+    def _session(self, _released: Released, _now_ns: int) -> SessionCommand:
+        draw, session_id = self.random, self.random.randint(1, 20)
+        timeout_ns = TimeNs(draw.choice((0, 1, 1, 2, 5, 10**4)) * _SECOND_NS)
+        return draw.choice(
+            (
+                SetDeadMan(self._account(), draw.randrange(3), timeout_ns),
+                ArmSession(self._account(), draw.randrange(3), session_id),
+                DisarmSession(session_id),
+                EndSession(session_id),
+            )
+        )
+
     def _nonsense(self, _released: Released, _now_ns: int) -> Any:
         draw, account_id = self.random, self._account()
         return draw.choice(
@@ -347,7 +371,7 @@ async def run_flow(journal: MemoryJournal, flow: Flow, commands: int, lives: int
         engine = Engine(MemoryJournalStore(journal), custody, settings)
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
-            service = Service(engine)
+            service = Service(engine, FollowingHistory(engine.store))
             if not life:
                 for command in opening():
                     await service.submit(command)
@@ -377,7 +401,7 @@ class Exploding:
 
 async def _trade(engine: Engine, flow: Flow, commands: int, callers: trio.Nursery) -> None:
     """Submit bursts, some of them on top of each other; let seconds pass now and then."""
-    clock, service = trio.lowlevel.current_clock(), Service(engine)
+    clock, service = trio.lowlevel.current_clock(), Service(engine, FollowingHistory(engine.store))
     drawn_before = flow.drawn
     while flow.drawn < drawn_before + commands:
         count = flow.random.randint(1, 12)

@@ -23,10 +23,10 @@ from engine.journal.blocks import GENESIS_DIGEST, Block, Head, seal
 from engine.journal.snapshots import take
 from engine.journal.state import EngineState
 from engine.ports import JournalStore, Snapshot
-from engine.projector import (
+from engine.projector.process import keep_projecting
+from engine.projector.projector import (
     EXIT_CORRUPT,
     Projector,
-    keep_projecting,
     run_projector,
 )
 from engine.settings import ProjectorSettings
@@ -123,7 +123,7 @@ async def test_lag_is_told(bare: MemoryJournal, autojump_clock: MockClock) -> No
     with capture_logs() as logs:
         async with projecting(MemoryJournalStore(bare)) as projector:
             await trio.sleep(20)
-            assert projector.records_behind == 0
+            assert projector.lag.records == 0
     told = [log for log in logs if log["event"] == "projected"]
     assert told[0]["sequence"] + told[0]["behind"] == bare.head.sequence
     assert told[-1]["behind"] == 0

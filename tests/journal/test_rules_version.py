@@ -8,6 +8,7 @@ from engine.journal.records import RULES_VERSION
 from engine.journal.verify import Verifier
 from engine.service import Service
 from engine.storage.memory import MemoryJournal, MemoryJournalStore
+from engine.storage.memory_history import FollowingHistory
 from engine.wiring import Engine
 from tests.journal.flow import records_of
 
@@ -18,7 +19,7 @@ async def live(journal: MemoryJournal, *commands: object) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
         for command in commands:
-            await Service(engine).submit(command)
+            await Service(engine, FollowingHistory(engine.store)).submit(command)
         nursery.cancel_scope.cancel()
 
 

@@ -71,6 +71,8 @@ class Traffic:
         """The next one."""
         kinds, weights = zip(*self._kinds.items(), strict=True)
         made: Step = self._random.choices(kinds, weights)[0]()
+        if isinstance(made, PlaceOrder | PlaceConditional | CancelAll):
+            return msgspec.structs.replace(made, key_id=self._random.randrange(3))
         return made
 
     def limit_order(self) -> PlaceOrder:

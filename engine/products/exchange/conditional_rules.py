@@ -1,15 +1,35 @@
 """The rules of conditional orders: which are allowed, and which order a leg becomes."""
 
+from typing import Protocol
+
 from engine.messages import Refused
 from engine.orderbook.instrument import Instrument
-from engine.orderbook.matching import OrderBook
 from engine.orderbook.messages import InstrumentState, OrderKind, PlaceOrder, TimeInForce
 from engine.products.exchange.messages import Leg, PlaceConditional, TriggerWhen
 from engine.refusals import Reason
 from engine.units import INT64_MAX, PriceTicks, QuantityLots, Side, TimeNs
 
 
-def refusal(command: PlaceConditional, book: OrderBook, now_ns: TimeNs) -> Refused | None:
+class Market(Protocol):
+    """What the rules ask of the place where an order is to wait; an order book has it."""
+
+    @property
+    def instrument(self) -> Instrument:
+        """What is traded there."""
+        ...
+
+    @property
+    def state(self) -> InstrumentState:
+        """Whether it takes orders."""
+        ...
+
+    @property
+    def reference_price_ticks(self) -> PriceTicks:
+        """The last price, or what stands in for it; 0 for none."""
+        ...
+
+
+def refusal(command: PlaceConditional, book: Market, now_ns: TimeNs) -> Refused | None:
     """Why a conditional order may not wait here, or None.
 
     A leg whose trigger the last price has already crossed is refused: its owner wants a plain
@@ -97,6 +117,7 @@ def order_of(command: PlaceConditional, leg: Leg, quantity_lots: QuantityLots) -
         post_only=leg.post_only,
         self_trade=command.self_trade,
         client_order_id=command.client_order_id,
+        key_id=command.key_id,
     )
 
 

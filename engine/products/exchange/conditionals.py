@@ -125,16 +125,20 @@ class Conditionals:
             due.append(order_id)
         return due
 
-    def of_account(self, account_id: AccountId, before: OrderId, orders_max: int) -> list[OrderId]:
+    def of_account(
+        self, account_id: AccountId, before: OrderId, orders_max: int, key_id: int = 0
+    ) -> list[OrderId]:
         """Waiting orders of an account (0: of all) older than `before`, oldest first.
 
+        With `key_id` only those that this key placed.
         Complexity: O(waiting orders older than `before`).
         """
         found: list[OrderId] = []
         for order_id, conditional in self._orders.items():
             if order_id >= before or len(found) >= orders_max:
                 break
-            if account_id in (0, conditional.terms.account_id):
+            terms = conditional.terms
+            if account_id in (0, terms.account_id) and key_id in (0, terms.key_id):
                 found.append(order_id)
         return found
 

@@ -16,7 +16,6 @@ from engine.orderbook.messages import (
     CancelReason,
     ChangeInstrumentState,
     InstrumentState,
-    OrderCancelled,
     OrderReplaced,
     OrderRested,
     PlaceOrder,
@@ -24,19 +23,18 @@ from engine.orderbook.messages import (
 )
 from engine.products.decision import Decision
 from engine.products.exchange import conditional_rules
+from engine.products.exchange.cancelling import CancellingDesk
 from engine.products.exchange.conditionals import Conditional
 from engine.products.exchange.messages import (
     CancelChunk,
-    CancelChunkDone,
     ConditionalPlaced,
     EnterTriggered,
     PlaceConditional,
-    ReportChunks,
     Reserved,
     SweepTriggers,
 )
 from engine.products.exchange.settlement import OrderTerms
-from engine.products.exchange.settling import ORDERS_PER_RECORD_MAX, Draft, SettlingDesk
+from engine.products.exchange.settling import ORDERS_PER_RECORD_MAX, Draft
 from engine.refusals import Reason
 from engine.units import AccountId, AmountMinor, PriceTicks, QuantityLots, TimeNs
 from engine.units import Sequence as SequenceNumber
@@ -44,7 +42,7 @@ from engine.units import Sequence as SequenceNumber
 _Decider = Callable[[SequenceNumber, TimeNs, Any, Reserved | None], Decision]
 
 
-class InstrumentDesk(SettlingDesk):
+class InstrumentDesk(CancellingDesk):
     """Decides everything about one instrument.
 
     Way in: `decide`. Fold: `apply`. Ask: `next_deadline_ns`, `snapshot`, `check_invariants`.
@@ -96,6 +94,7 @@ class InstrumentDesk(SettlingDesk):
             reserved.held_minor,
             reserved.maker_ppm,
             reserved.taker_ppm,
+            key_id=order.key_id,
         )
         if type(first) is OrderRested:
             self._open[order_id] = terms
@@ -182,6 +181,7 @@ class InstrumentDesk(SettlingDesk):
             reserved.held_minor,
             reserved.maker_ppm,
             reserved.taker_ppm,
+            key_id=command.key_id,
         )
         placed = ConditionalPlaced(order_id)
         resting_leg = conditional.resting_leg
@@ -232,61 +232,6 @@ class InstrumentDesk(SettlingDesk):
 
     # -- wide work and deadlines
 
-    def _cancel_chunk(
-        self,
-        sequence: SequenceNumber,
-        now_ns: TimeNs,
-        command: CancelChunk,
-        _reserved: Reserved | None,
-    ) -> Decision:
-        draft = Draft(sequence, now_ns, [])
-        self._cancel_some_waiting(command, draft)
-        waiting_cancelled = len(draft.holds)
-        room = ORDERS_PER_RECORD_MAX - waiting_cancelled
-        if room:
-            events = self.book.cancel_resting(
-                command.reason,
-                room,
-                account_id=command.account_id or None,
-                before_order_id=command.before_order_id,
-            )
-            draft.events.extend(events)
-            draft.holds.extend(self._close(e.order_id) for e in events if type(e) is OrderCancelled)
-        finished = len(draft.holds) < ORDERS_PER_RECORD_MAX
-        cancelled = command.cancelled_orders + len(draft.holds)
-        draft.events.append(CancelChunkDone(cancelled, finished))
-        if not finished:
-            draft.follow_ups.append(
-                CancelChunk(
-                    command.instrument_id,
-                    command.account_id,
-                    command.before_order_id,
-                    command.reason,
-                    command.header_sequence,
-                    cancelled,
-                )
-            )
-        elif command.reason == CancelReason.CANCEL_ALL:
-            draft.follow_ups.append(
-                ReportChunks(command.header_sequence, command.instrument_id, cancelled)
-            )
-        return draft.decision()
-
-    def _cancel_some_waiting(self, command: CancelChunk, draft: Draft) -> None:
-        account_id, before = command.account_id, command.before_order_id
-        due = [
-            waiting
-            for order_id, waiting in sorted(self._triggering.items())
-            if order_id < before and account_id in (0, waiting.terms.account_id)
-        ][:ORDERS_PER_RECORD_MAX]
-        room = ORDERS_PER_RECORD_MAX - len(due)
-        for order_id in self.conditionals.of_account(account_id, before, room):
-            waiting = self.conditionals.get(order_id)
-            if waiting is not None:
-                due.append(waiting)
-        for waiting in due:
-            self._cancel_waiting(waiting, command.reason, draft)
-
     def _change_state(
         self,
         sequence: SequenceNumber,
@@ -314,9 +259,7 @@ class InstrumentDesk(SettlingDesk):
             waiting = self.conditionals.get(order_id)
             if waiting is not None:
                 self._cancel_waiting(waiting, CancelReason.EXPIRED, draft)
-        events = self.book.expire(now_ns, ORDERS_PER_RECORD_MAX)
-        draft.events.extend(events)
-        draft.holds.extend(self._close(e.order_id) for e in events if type(e) is OrderCancelled)
+        self._state_cancelled(self.book.expire(now_ns, ORDERS_PER_RECORD_MAX), draft)
         return draft.decision()
 
 

@@ -48,6 +48,7 @@ class TermsRow(msgspec.Struct, frozen=True, array_like=True):
     fee_meter: RateMeter | None
     rebate_meter: RateMeter | None
     earlier_lots: QuantityLots = QuantityLots(0)
+    key_id: int = 0
 
 
 class WaitingRow(msgspec.Struct, frozen=True, array_like=True):
@@ -122,6 +123,7 @@ class FoldedDesk:
                 reserved.held_minor,
                 reserved.maker_ppm,
                 reserved.taker_ppm,
+                key_id=command.key_id,
             )
         return self._open.get(entering_id)
 
@@ -198,6 +200,7 @@ class FoldedDesk:
                 terms.fee_meter,
                 terms.rebate_meter,
                 terms.earlier_lots,
+                terms.key_id,
             )
             for order_id, terms in sorted(self._open.items(), key=_order_id)
         ]
@@ -221,7 +224,7 @@ class FoldedDesk:
                 row.taker_ppm,
             )
             terms.fee_meter, terms.rebate_meter = row.fee_meter, row.rebate_meter
-            terms.earlier_lots = row.earlier_lots
+            terms.earlier_lots, terms.key_id = row.earlier_lots, row.key_id
             desk._open[row.order_id] = terms
         for one in snapshot.waiting:
             waiting = Conditional(one.order_id, one.terms, one.remaining_lots)

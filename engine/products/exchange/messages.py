@@ -73,11 +73,23 @@ class EnterTriggered(Message, frozen=True, tag="enter-triggered"):
         return self.order.instrument_id
 
 
+class CancelAll(Message, frozen=True, tag="cancel-all"):
+    """Cancel every order an account has (on one instrument, or 0: on all) before this command.
+
+    With `key_id` only those that this key placed.
+    """
+
+    account_id: AccountId
+    instrument_id: InstrumentId = InstrumentId(0)
+    key_id: int = 0
+
+
 class CancelChunk(Message, frozen=True, tag="cancel-chunk"):
     """Follow-up: cancel the next few orders of a scope that its header froze.
 
     The scope is every order of `account_id` (0: of every account) older than `before_order_id`,
-    and with `key_id` only those that this key placed.
+    and with `key_id` only those that this key placed; then `after_order_id` is the newest of the
+    resting orders that earlier chunks have passed over.
     """
 
     instrument_id: InstrumentId
@@ -87,6 +99,7 @@ class CancelChunk(Message, frozen=True, tag="cancel-chunk"):
     header_sequence: Sequence
     cancelled_orders: int = 0  # by the chunks before this one
     key_id: int = 0
+    after_order_id: OrderId = OrderId(0)
 
 
 class SweepTriggers(Message, frozen=True, tag="sweep-triggers"):
@@ -152,6 +165,6 @@ class CancelChunkDone(Message, frozen=True, tag="cancel-chunk-done"):
     finished: bool
 
 
-# `ReportChunks` is not among them: it is decided by accounts.
+# `CancelAll` and `ReportChunks` are not among them: they are decided by accounts.
 ExchangeCommand = PlaceConditional | EnterTriggered | CancelChunk | SweepTriggers
 ExchangeEvent = Reserved | TradeSettled | ConditionalPlaced | OrderTriggered | CancelChunkDone

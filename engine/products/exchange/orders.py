@@ -7,7 +7,7 @@ except for what accounts must know of an order that is to be replaced.
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -42,6 +42,10 @@ class OrderStatus(StrEnum):
     FILLED = "FILLED"
     CANCELLED = "CANCELLED"  # ended with quantity still open, for the stated reason
     REJECTED = "REJECTED"  # triggered, but the book refused it
+
+
+#: Of an order that has not ended.
+ALIVE: Final = frozenset((OrderStatus.OPEN, OrderStatus.WAITING, OrderStatus.TRIGGERED))
 
 
 class Order(msgspec.Struct, gc=False, array_like=True):
@@ -79,6 +83,11 @@ class Order(msgspec.Struct, gc=False, array_like=True):
     def side(self) -> Side:
         """Which way it trades."""
         return self.terms.side
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing can happen to it any more."""
+        return self.status not in ALIVE
 
     @property
     def remaining_lots(self) -> QuantityLots:
@@ -141,7 +150,13 @@ class Orders:
         return len(self._open)
 
     def apply(self, record: Recorded) -> None:
-        """Fold one record of an instrument's desk."""
+        """Fold one record of an instrument's desk.
+
+        Until the next one every order that it touched is known, whatever is kept of closed ones.
+        """
+        closed = self._closed
+        while len(closed) > self._closed_max:
+            closed.popitem(last=False)
         command, events, now_ns = record.command, record.events, record.now_ns
         kind = type(command)
         if kind is PlaceOrder:
@@ -267,8 +282,6 @@ class Orders:
         del self._open[order.order_id]
         del self._open_by_account[order.terms.account_id][order.order_id]
         self._closed[order.order_id] = order
-        if len(self._closed) > self._closed_max:
-            self._closed.popitem(last=False)
 
     def snapshot(self, closed_max: int) -> OrdersSnapshot:
         """Everything known, of closed orders the newest `closed_max`. O(orders)."""

@@ -19,6 +19,7 @@ class OrderTerms(msgspec.Struct, gc=False):
 
     Units: `earlier_lots` is what of a conditional order was gone before its leg was triggered; the
     book counts from there, its owner from the beginning.
+    `key_id` is the API key that placed it.
     Invariant: `held_minor` is what the order's group holds; fee rates were pinned at acceptance.
     """
 
@@ -31,6 +32,7 @@ class OrderTerms(msgspec.Struct, gc=False):
     fee_meter: RateMeter | None = None
     rebate_meter: RateMeter | None = None
     earlier_lots: QuantityLots = QuantityLots(0)
+    key_id: int = 0
 
     def fee(self, received_minor: int, rate_ppm: int) -> int:
         """The fee of one more fill, so that all fills together pay the fee of the whole."""
