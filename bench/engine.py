@@ -37,6 +37,7 @@ from engine.settings import EngineSettings
 from engine.storage.bridge import AsyncioThread
 from engine.storage.embedded import EmbeddedPostgres
 from engine.storage.memory import MemoryJournal, MemoryJournalStore
+from engine.storage.memory_history import FollowingHistory
 from engine.storage.migrate import migrate
 from engine.storage.postgres import PostgresJournalStore
 from engine.units import AccountId, AmountMinor, AssetId, InstrumentId, OwnerId
@@ -160,7 +161,7 @@ async def running(store: JournalStore) -> AsyncIterator[tuple[Engine, Service]]:
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
-        yield engine, Service(engine)
+        yield engine, Service(engine, FollowingHistory(store))
         nursery.cancel_scope.cancel()
 
 
