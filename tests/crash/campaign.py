@@ -2,7 +2,9 @@
 
     python -m tests.crash.campaign --kills 60 --seed 7
 
-kills a server that often, at random times and at every named crash point, and reports.
+kills a server that often, at random times and at every named crash point, and reports. With
+`--streams` clients of both websockets are there all the time, and what they are told is judged.
+With `--keys-exact-max 50` nearly every repeated key is one that memory has forgotten.
 """
 
 import argparse
@@ -11,7 +13,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -25,6 +28,7 @@ from tests.crash.http_client import AnswerLost, NotSent
 from tests.crash.load import Bot, Caller, Teller
 from tests.crash.oracles import Auditor, verify
 from tests.crash.process import EndedAtOnce, ServerProcess, outcry
+from tests.crash.streams import SENTINELS, Streams
 from tests.crash.venue import STAKES, CustodyClerk, Venue, found
 
 _SIGKILLED: Final = -9
@@ -39,6 +43,8 @@ ENGINE_POINTS: Final = {
 }
 #: Points that the projector's process passes.
 PROJECTOR_POINTS: Final = ("P9", "P10", "P11")
+#: Points around the read models, which `test_projector_kills.py` tries.
+HISTORY_POINTS: Final = ("P16", "P17", "P18", "P19")
 
 
 class Campaign:
@@ -52,6 +58,7 @@ class Campaign:
         url: str = "",
         environ: Mapping[str, str] | None = None,
         bots: int = 10,
+        streams: bool = False,
     ) -> None:
         self.server = ServerProcess(folder, url=url, environ={**_OFTEN, **(environ or {})})
         self.history = History()
@@ -62,21 +69,38 @@ class Campaign:
         self.unreached: list[str] = []
         self.ready_s: list[float] = []
         self._bots = bots
+        self._sentinels = SENTINELS if streams else 0
         self._rounds = 0
         self._checked = 0
         self.venue: Venue
         self.checker: Checker
+        #: Stream clients, while they are `watching`.
+        self.streams: Streams | None = None
 
     async def open(self) -> None:
         """Start on an empty folder and create markets and customers; the server then runs."""
         await self.server.start()
-        self.venue = await found(self.server, self._bots)
+        self.venue = await found(self.server, self._bots + self._sentinels)
         self.checker = Checker(self.venue, self.history)
         teller = Teller(self.venue, self.history, self.seed)
         for member in self.venue.members:
             for asset, amount in STAKES.items():
                 await teller.deposit({"account": member.account, "asset": asset, "amount": amount})
         teller.close()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Stream clients at work over everything that happens in the block, if there are any."""
+        if not self._sentinels:
+            yield
+            return
+        sentinels = self.venue.members[self._bots :]
+        self.streams = Streams(self.venue, self.history, self.seed, sentinels)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.streams.run)
+            await self.streams.begun()
+            yield
+            nursery.cancel_scope.cancel()
 
     async def die(self, way: str) -> None:
         """One death: at a crash point, at a random moment, again and again while it recovers."""
@@ -148,6 +172,8 @@ class Campaign:
         """Start the server and ask again about everything since the last time."""
         self.ready_s.append(await self.server.start())
         await self.check_recent()
+        if self.streams is not None:
+            await self.streams.check_quiet()
 
     async def check_recent(self) -> None:
         """Ask again what was not asked since it was said, and some of what was."""
@@ -176,8 +202,14 @@ class Campaign:
         calls = self.history.calls
         await self._recheck(self.random.sample(calls, min(len(calls), asked_max)))
         auditor = Auditor(self.venue, self.history)
-        async with self._custody_at_work():
-            await auditor.check_books(self.clerk)
+        async with AsyncExitStack() as stack:
+            if self.streams is not None:
+                await stack.enter_async_context(self.streams.at_rest())
+            async with self._custody_at_work():
+                await auditor.check_books(self.clerk)
+            if self.streams is not None:
+                await self.streams.check_end(self.server.dsn)
+                self.checker.contradictions += self.streams.contradictions
         await auditor.check_journal(self.server.dsn)
         self.checker.contradictions += [*auditor.contradictions, *self.history.strange]
 
@@ -194,7 +226,8 @@ class Campaign:
         self._rounds += 1
         seed = self.seed * 100_000 + self._rounds
         callers: list[Caller] = [
-            Bot(member, self.venue, self.history, seed) for member in self.venue.members
+            Bot(member, self.venue, self.history, seed)
+            for member in self.venue.members[: self._bots]
         ]
         callers.append(Teller(self.venue, self.history, seed))
         stopping = trio.Event()
@@ -220,24 +253,29 @@ class Campaign:
             "unknown_absent": checker.absent_of_unknown,
             "ready_s_median": round(ready[len(ready) // 2], 2) if ready else None,
             "ready_s_max": round(ready[-1], 2) if ready else None,
+            **(self.streams.figures() if self.streams is not None else {}),
             "contradictions": len(checker.contradictions),
         }
 
 
-async def run(kills: int, seed: int, folder: Path) -> tuple[Campaign, int]:
+async def run(
+    kills: int, seed: int, folder: Path, *, streams: bool = False, keys_exact_max: int = 0
+) -> tuple[Campaign, int]:
     """Kill a server so often, in every way in turn; the campaign and `outcry verify`'s code."""
-    campaign = Campaign(folder, seed)
+    forgetful = {"OUTCRY__ENGINE__KEYS_EXACT_MAX": str(keys_exact_max)} if keys_exact_max else {}
+    campaign = Campaign(folder, seed, environ=forgetful, streams=streams)
     ways = [*ENGINE_POINTS, *PROJECTOR_POINTS, "random", "random", "power", "recovery"]
     try:
         await campaign.open()
-        await campaign.kill_at_random(1.0)
-        while len(campaign.kills) < kills:
-            for way in campaign.random.sample(ways, len(ways)):
-                await campaign.die(way)
-                if len(campaign.kills) >= kills:
-                    break
-        await campaign.restart()
-        await campaign.audit(len(campaign.history.calls))
+        async with campaign.watching():
+            await campaign.kill_at_random(1.0)
+            while len(campaign.kills) < kills:
+                for way in campaign.random.sample(ways, len(ways)):
+                    await campaign.die(way)
+                    if len(campaign.kills) >= kills:
+                        break
+            await campaign.restart()
+            await campaign.audit(len(campaign.history.calls))
         code = verify(campaign.server.environ()).returncode
         if await campaign.server.stop():
             campaign.checker.contradictions.append("the last life did not end in order")
@@ -251,12 +289,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--streams", action="store_true", help="stream clients are there too")
+    parser.add_argument("--keys-exact-max", type=int, default=0, help="0: as the server does")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="outcry-crash-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         began = time.monotonic()
-        campaign, code = trio.run(run, arguments.kills, arguments.seed, folder)
+        running = partial(run, streams=arguments.streams, keys_exact_max=arguments.keys_exact_max)
+        campaign, code = trio.run(running, arguments.kills, arguments.seed, folder)
     report = {**campaign.report(), "verify": code, "seconds": round(time.monotonic() - began, 1)}
     print(json.dumps(report, indent=2))
     for contradiction in campaign.checker.contradictions[:10]:

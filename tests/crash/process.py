@@ -90,6 +90,7 @@ class ServerProcess:
             "OUTCRY__DATABASE__URL": self.url,
             "OUTCRY__ENGINE__WITHDRAWAL_COOLING_OFF_S": "0.05",
             "OUTCRY__LOG__FORMAT": "json",
+            **{f"OUTCRY__API__RATES__{who}_PER_SECOND": "0" for who in ("IP", "KEY", "ACCOUNT")},
             **self._environ,
         }
 

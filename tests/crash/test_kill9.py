@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.actors.crash_points import CrashPoint
-from tests.crash.campaign import ENGINE_POINTS, PROJECTOR_POINTS, Campaign
+from tests.crash.campaign import ENGINE_POINTS, HISTORY_POINTS, PROJECTOR_POINTS, Campaign
 from tests.crash.oracles import verify
 
 pytestmark = [pytest.mark.slow, pytest.mark.database]
@@ -34,7 +34,8 @@ async def run_through(folder: Path, seed: int, ways: list[str]) -> None:
 
 
 def test_every_named_crash_point_is_tried() -> None:
-    assert {point.value for point in CrashPoint} == {*ENGINE_POINTS, *PROJECTOR_POINTS}
+    tried = {*ENGINE_POINTS, *PROJECTOR_POINTS, *HISTORY_POINTS}
+    assert {point.value for point in CrashPoint} == tried
 
 
 async def test_nothing_acknowledged_is_lost_or_doubled_at_any_crash_point(folder: Path) -> None:

@@ -65,7 +65,8 @@ async def found(server: ServerProcess, bots: int) -> Venue:
 
 async def _member(client: Client, owner: int, name: str) -> Member:
     account = (await _post(client, "accounts", {"owner": owner, "name": name}))["account"]
-    key = await _post(client, "keys", {"role": "TRADE", "account": account, "label": name})
+    may = {"permissions": ["READ", "TRADE", "TRANSFER"], "networks": ["127.0.0.0/8"]}
+    key = await _post(client, "keys", {**may, "account": account, "label": name})
     return Member(name, account, key["secret"])
 
 
