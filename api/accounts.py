@@ -1,12 +1,13 @@
 """Balances over HTTP."""
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Response
 
 from api.edge import Edge, answer, query
 from api.queries import AccountQuery
 from api.rejected import unknown
-from engine.accounts.messages import Role
+from api.routing import Routes
+from engine.accounts.messages import Permission
 from engine.ledger.amounts import format_minor
 from engine.ledger.system_accounts import CLEARING, FEES, SUSPENSE
 from engine.refusals import Reason
@@ -21,21 +22,35 @@ class BalanceAnswer(msgspec.Struct, frozen=True):
     available: str
 
 
+class BalancesAnswer(msgspec.Struct, frozen=True):
+    """All that an account has."""
+
+    account: int
+    balances: list[BalanceAnswer]
+    as_of_sequence: int
+
+
 class AccountRoutes:
     """What an owner asks of an account."""
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
-    def blueprint(self) -> Blueprint:
-        """The routes, to be registered with the app."""
-        routes = Blueprint("accounts", __name__, url_prefix="/v1")
-        routes.get("/balances")(self.balances)
+    def routes(self) -> Routes:
+        """What is declared to the app."""
+        routes = Routes("accounts", "/v1")
+        routes.get(
+            "/balances",
+            self.balances,
+            Permission.READ,
+            query=AccountQuery,
+            answer=BalancesAnswer,
+        )
         return routes
 
     async def balances(self) -> Response:
         """GET /v1/balances: what an account has; admins may also ask for the house's accounts."""
-        account_id = self._edge.caller(Role.READ).acts_for(query(AccountQuery).account)
+        account_id = self._edge.caller.acts_for(query(AccountQuery).account)
         released, directory = self._edge.service.released, self._edge.directory
         if account_id not in directory.accounts and account_id not in (CLEARING, FEES, SUSPENSE):
             raise unknown(Reason.UNKNOWN_ACCOUNT, "account")
@@ -46,6 +61,4 @@ class AccountRoutes:
             rows.append(
                 BalanceAnswer(asset.code, *(format_minor(each, asset.scale) for each in amounts))
             )
-        return answer(
-            {"account": account_id, "balances": rows, "as_of_sequence": released.sequence}
-        )
+        return answer(BalancesAnswer(account_id, rows, released.sequence))

@@ -1,39 +1,36 @@
-"""Administration of what exists: assets, instruments, owners, accounts, keys."""
+"""Administration of what exists: assets, instruments, owners, accounts."""
 
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Response
 
-from api.auth import digest_of, new_secret
 from api.decimals import amount_minor, steps
-from api.edge import Edge, answer, body, numbered, query
-from api.queries import AccountNumber, Form, Number, PageQuery, ShortText
+from api.edge import Edge, answer, body, query
+from api.queries import DecimalText, Form, Number, PageQuery, ShortText
+from api.routing import Handler, Routes
 from engine.accounts.messages import (
     Account,
     AccountOpened,
-    ApiKey,
     AssetCreated,
     CreateAsset,
     CreateInstrument,
-    CreateKey,
     CreateOwner,
     InstrumentCreated,
-    KeyCreated,
     OpenAccount,
     Owner,
     OwnerCreated,
-    RevokeKey,
-    Role,
+    Permission,
 )
 from engine.journal.records import Record
 from engine.ledger.amounts import Asset, AssetKind
-from engine.units import AccountId, AmountMinor, OwnerId, PriceTicks, QuantityLots
+from engine.units import AmountMinor, OwnerId, PriceTicks, QuantityLots
 
 Event = TypeVar("Event")
 Row = TypeVar("Row")
+Shown = TypeVar("Shown")
 
 
 class AssetForm(Form, frozen=True, kw_only=True):
@@ -51,13 +48,13 @@ class InstrumentForm(Form, frozen=True, kw_only=True):
     symbol: ShortText
     base: ShortText
     quote: ShortText
-    tick_size: ShortText
-    lot_size: ShortText
-    minimum_quantity: ShortText | None = None
-    maximum_quantity: ShortText | None = None
-    minimum_notional: ShortText | None = None
-    maximum_notional: ShortText | None = None
-    reference_price: ShortText | None = None
+    tick_size: DecimalText
+    lot_size: DecimalText
+    minimum_quantity: DecimalText | None = None
+    maximum_quantity: DecimalText | None = None
+    minimum_notional: DecimalText | None = None
+    maximum_notional: DecimalText | None = None
+    reference_price: DecimalText | None = None
     band_ppm: Number = 0
     makers_touched_max: Number = 1_000
 
@@ -76,19 +73,61 @@ class AccountForm(Form, frozen=True, kw_only=True):
     tier: ShortText = ""
 
 
-class KeyForm(Form, frozen=True, kw_only=True):
-    """A new bearer key; admins have no account."""
+class AssetAnswer(msgspec.Struct, frozen=True):
+    """An asset that exists."""
 
-    role: Role
-    account: AccountNumber | None = None
-    label: ShortText = ""
+    number: int
+    code: str
+    kind: AssetKind
+    scale: int
+    name: str
+
+
+class AssetsAnswer(msgspec.Struct, frozen=True):
+    """A page of assets."""
+
+    assets: list[AssetAnswer]
+
+
+class InstrumentCreatedAnswer(msgspec.Struct, frozen=True):
+    """What a new instrument is called."""
+
+    number: int
+    symbol: str
+
+
+class OwnerAnswer(msgspec.Struct, frozen=True):
+    """An owner of accounts."""
+
+    owner: int
+    name: str
+
+
+class OwnersAnswer(msgspec.Struct, frozen=True):
+    """A page of owners."""
+
+    owners: list[OwnerAnswer]
+
+
+class AccountAnswer(msgspec.Struct, frozen=True):
+    """An account."""
+
+    account: int
+    owner: int
+    name: str
+    tier: str
+
+
+class AccountsAnswer(msgspec.Struct, frozen=True):
+    """A page of accounts."""
+
+    accounts: list[AccountAnswer]
 
 
 _ASSET: Final = msgspec.json.Decoder(AssetForm)
 _INSTRUMENT: Final = msgspec.json.Decoder(InstrumentForm)
 _OWNER: Final = msgspec.json.Decoder(OwnerForm)
 _ACCOUNT: Final = msgspec.json.Decoder(AccountForm)
-_KEY: Final = msgspec.json.Decoder(KeyForm)
 
 
 class DirectoryRoutes:
@@ -97,34 +136,38 @@ class DirectoryRoutes:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
-    def blueprint(self) -> Blueprint:
-        """The routes, to be registered with the app."""
-        routes = Blueprint("admin_directory", __name__, url_prefix="/v1/admin")
-        routes.post("/assets")(self.create_asset)
-        routes.get("/assets")(self.assets)
-        routes.post("/instruments")(self.create_instrument)
-        routes.post("/owners")(self.create_owner)
-        routes.get("/owners")(self.owners)
-        routes.post("/accounts")(self.open_account)
-        routes.get("/accounts")(self.accounts)
-        routes.post("/keys")(self.create_key)
-        routes.get("/keys")(self.keys)
-        routes.delete("/keys/<key_id>")(self.revoke_key)
+    def routes(self) -> Routes:
+        """What is declared to the app."""
+        routes, admin = Routes("admin_directory", "/v1/admin"), Permission.ADMIN
+
+        def create(path: str, handler: Handler, form: Any, shown: Any) -> None:
+            routes.post(path, handler, admin, body=form, answer=shown, status=201)
+
+        def pages(path: str, handler: Handler, shown: Any) -> None:
+            routes.get(path, handler, admin, query=PageQuery, answer=shown)
+
+        create("/assets", self.create_asset, AssetForm, AssetAnswer)
+        pages("/assets", self.assets, AssetsAnswer)
+        create("/instruments", self.create_instrument, InstrumentForm, InstrumentCreatedAnswer)
+        create("/owners", self.create_owner, OwnerForm, OwnerAnswer)
+        pages("/owners", self.owners, OwnersAnswer)
+        create("/accounts", self.open_account, AccountForm, AccountAnswer)
+        pages("/accounts", self.accounts, AccountsAnswer)
         return routes
 
     async def create_asset(self) -> Response:
         """POST /v1/admin/assets."""
-        caller, form = self._edge.caller(Role.ADMIN), await body(_ASSET)
+        form = await body(_ASSET)
         command = CreateAsset(form.code, form.kind, form.scale, form.name)
-        record = await self._edge.administer(command, caller)
-        return answer(_asset_answer(_the(AssetCreated, record).asset), 201)
+        record = await self._edge.administer(command)
+        return answer(_asset_answer(the(AssetCreated, record).asset), 201)
 
     async def create_instrument(self) -> Response:
         """POST /v1/admin/instruments; GET /v1/instruments lists them."""
-        caller, form = self._edge.caller(Role.ADMIN), await body(_INSTRUMENT)
-        record = await self._edge.administer(self._instrument_command(form), caller)
-        instrument = _the(InstrumentCreated, record).instrument
-        return answer({"number": instrument.instrument_id, "symbol": instrument.symbol}, 201)
+        form = await body(_INSTRUMENT)
+        record = await self._edge.administer(self._instrument_command(form))
+        instrument = the(InstrumentCreated, record).instrument
+        return answer(InstrumentCreatedAnswer(instrument.instrument_id, instrument.symbol), 201)
 
     def _instrument_command(self, form: InstrumentForm) -> CreateInstrument:
         quote = self._edge.asset(form.quote, "quote")
@@ -157,100 +200,50 @@ class DirectoryRoutes:
 
     async def create_owner(self) -> Response:
         """POST /v1/admin/owners."""
-        caller, form = self._edge.caller(Role.ADMIN), await body(_OWNER)
-        record = await self._edge.administer(CreateOwner(form.name), caller)
-        return answer(_owner_answer(_the(OwnerCreated, record).owner), 201)
+        form = await body(_OWNER)
+        record = await self._edge.administer(CreateOwner(form.name))
+        return answer(_owner_answer(the(OwnerCreated, record).owner), 201)
 
     async def open_account(self) -> Response:
         """POST /v1/admin/accounts."""
-        caller, form = self._edge.caller(Role.ADMIN), await body(_ACCOUNT)
+        form = await body(_ACCOUNT)
         command = OpenAccount(OwnerId(form.owner), form.name, form.tier)
-        record = await self._edge.administer(command, caller)
-        return answer(_account_answer(_the(AccountOpened, record).account), 201)
-
-    async def create_key(self) -> Response:
-        """POST /v1/admin/keys: the secret is shown once; a repeat answers with null in its place.
-
-        Nobody can show it again, since only its digest is kept.
-        """
-        caller, form = self._edge.caller(Role.ADMIN), await body(_KEY)
-        secret = new_secret()
-        account_id = AccountId(form.account or 0)
-        command = CreateKey(form.role, account_id, digest_of(secret), form.label)
-        record = await self._edge.administer(command, caller)
-        key = _the(KeyCreated, record).key
-        shown = secret if key.secret_digest == digest_of(secret) else None
-        return answer({**_key_answer(key), "secret": shown}, 201)
-
-    async def revoke_key(self, key_id: str) -> Response:
-        """DELETE /v1/admin/keys/ID: it is let in no more from here on."""
-        caller = self._edge.caller(Role.ADMIN)
-        number = int(numbered(key_id))
-        await self._edge.administer(RevokeKey(number), caller)
-        return answer({"key_id": number, "revoked": True})
+        record = await self._edge.administer(command)
+        return answer(_account_answer(the(AccountOpened, record).account), 201)
 
     async def assets(self) -> Response:
         """GET /v1/admin/assets, in pages."""
-        return self._page("assets", lambda known: known.assets, _asset_answer)
+        return answer(AssetsAnswer(page(self._edge.directory.assets, _asset_answer)))
 
     async def owners(self) -> Response:
         """GET /v1/admin/owners, in pages."""
-        return self._page("owners", lambda known: known.owners, _owner_answer)
+        return answer(OwnersAnswer(page(self._edge.directory.owners, _owner_answer)))
 
     async def accounts(self) -> Response:
         """GET /v1/admin/accounts, in pages."""
-        return self._page("accounts", lambda known: known.accounts, _account_answer)
-
-    async def keys(self) -> Response:
-        """GET /v1/admin/keys: those let in, in pages; without their secrets or digests."""
-        return self._page("keys", lambda known: known.keys, _key_answer)
-
-    def _page(
-        self,
-        name: str,
-        rows_of: Callable[[Any], Mapping[Any, Row]],
-        write: Callable[[Row], dict[str, Any]],
-    ) -> Response:
-        self._edge.caller(Role.ADMIN)
-        wanted = query(PageQuery)
-        known = rows_of(self._edge.directory).items()
-        found = (row for number, row in known if number > wanted.after)
-        return answer({name: [write(row) for row in islice(found, wanted.limit)]})
+        return answer(AccountsAnswer(page(self._edge.directory.accounts, _account_answer)))
 
 
-def _the(kind: type[Event], record: Record) -> Event:
+def page(known: Mapping[Any, Row], write: Callable[[Row], Shown]) -> list[Shown]:
+    """The rows that the query at hand asks for, as they are shown. Raises: Rejected."""
+    wanted = query(PageQuery)
+    found = (row for number, row in known.items() if number > wanted.after)
+    return [write(row) for row in islice(found, wanted.limit)]
+
+
+def the(kind: type[Event], record: Record) -> Event:
     """The one event of a kind that a record has."""
     [event] = [cast("Any", event) for event in record.events if type(event) is kind]
     return cast("Event", event)
 
 
-def _asset_answer(asset: Asset) -> dict[str, Any]:
-    return {
-        "number": asset.asset_id,
-        "code": asset.code,
-        "kind": asset.kind,
-        "scale": asset.scale,
-        "name": asset.name,
-    }
+def _asset_answer(asset: Asset) -> AssetAnswer:
+    return AssetAnswer(asset.asset_id, asset.code, asset.kind, asset.scale, asset.name)
 
 
-def _owner_answer(owner: Owner) -> dict[str, Any]:
-    return {"owner": owner.owner_id, "name": owner.name}
+def _owner_answer(owner: Owner) -> OwnerAnswer:
+    return OwnerAnswer(owner.owner_id, owner.name)
 
 
-def _account_answer(account: Account) -> dict[str, Any]:
-    return {
-        "account": account.account_id,
-        "owner": account.owner_id,
-        "name": account.name,
-        "tier": account.tier,
-    }
-
-
-def _key_answer(key: ApiKey) -> dict[str, Any]:
-    return {
-        "key_id": key.key_id,
-        "role": key.role,
-        "account": key.account_id or None,
-        "label": key.label,
-    }
+def _account_answer(account: Account) -> AccountAnswer:
+    return AccountAnswer(account.account_id, account.owner_id, account.name, account.tier)

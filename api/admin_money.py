@@ -4,16 +4,17 @@ Deposits come from the external clearing account, withdrawals go to it; GET /v1/
 shows what stands there.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Response
 
 from api.decimals import amount_minor
 from api.edge import Edge, answer, body, query
-from api.queries import AccountNumber, Form, RowsWanted, ShortText
-from api.withdrawals import withdrawal_answers
-from engine.accounts.messages import Deposit, Role, Transfer
+from api.queries import AccountNumber, DecimalText, Form, RowsWanted, ShortText
+from api.routing import Routes
+from api.withdrawals import WithdrawalsAnswer, withdrawal_answers
+from engine.accounts.messages import Deposit, Permission, Transfer
 from engine.products.withdrawals.desk import WithdrawalStatus
 from engine.units import AccountId
 
@@ -23,7 +24,7 @@ class DepositForm(Form, frozen=True, kw_only=True):
 
     account: AccountNumber
     asset: ShortText
-    amount: ShortText
+    amount: DecimalText
     reference: ShortText
 
 
@@ -33,7 +34,7 @@ class TransferForm(Form, frozen=True, kw_only=True):
     account: AccountNumber
     to_account: AccountNumber
     asset: ShortText
-    amount: ShortText
+    amount: DecimalText
 
 
 class AllWithdrawalsQuery(Form, frozen=True, kw_only=True):
@@ -59,38 +60,45 @@ class MoneyRoutes:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
-    def blueprint(self) -> Blueprint:
-        """The routes, to be registered with the app."""
-        routes = Blueprint("admin_money", __name__, url_prefix="/v1/admin")
-        routes.post("/deposits")(self.deposit)
-        routes.post("/transfers")(self.transfer)
-        routes.get("/withdrawals")(self.withdrawals)
+    def routes(self) -> Routes:
+        """What is declared to the app."""
+        routes, admin = Routes("admin_money", "/v1/admin"), Permission.ADMIN
+        moved: dict[str, Any] = {"answer": MovedAnswer, "status": 201}
+        routes.post("/deposits", self.deposit, admin, body=DepositForm, **moved)
+        routes.post("/transfers", self.transfer, admin, body=TransferForm, **moved)
+        routes.get(
+            "/withdrawals",
+            self.withdrawals,
+            admin,
+            query=AllWithdrawalsQuery,
+            answer=WithdrawalsAnswer,
+        )
         return routes
 
     async def deposit(self) -> Response:
         """POST /v1/admin/deposits."""
-        caller, form = self._edge.caller(Role.ADMIN), await body(_DEPOSIT)
+        form = await body(_DEPOSIT)
         asset = self._edge.asset(form.asset)
         amount = amount_minor(form.amount, asset, "amount")
         command = Deposit(AccountId(form.account), asset.asset_id, amount, form.reference)
-        record = await self._edge.administer(command, caller)
+        record = await self._edge.administer(command)
         return answer(MovedAnswer(record.sequence), 201)
 
     async def transfer(self) -> Response:
         """POST /v1/admin/transfers."""
-        caller, form = self._edge.caller(Role.ADMIN), await body(_TRANSFER)
+        form = await body(_TRANSFER)
         asset = self._edge.asset(form.asset)
         amount = amount_minor(form.amount, asset, "amount")
         command = Transfer(
             AccountId(form.account), AccountId(form.to_account), asset.asset_id, amount
         )
-        record = await self._edge.administer(command, caller)
+        record = await self._edge.administer(command)
         return answer(MovedAnswer(record.sequence), 201)
 
     async def withdrawals(self) -> Response:
         """GET /v1/admin/withdrawals: of all accounts, newest first."""
-        self._edge.caller(Role.ADMIN)
         wanted = query(AllWithdrawalsQuery)
         known = reversed(self._edge.service.released.withdrawals.all())
         found = (one for one in known if wanted.status in (None, one.status))
-        return answer({"withdrawals": withdrawal_answers(self._edge, found, wanted.limit)})
+        rows = withdrawal_answers(self._edge, found, wanted.limit)
+        return answer(WithdrawalsAnswer(rows))

@@ -1,93 +1,112 @@
 """The HTTP app: every route, and one way for every error."""
 
-import time
 from typing import Final
 
 from quart import Response, g
 from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
 
 from api import problems
 from api.accounts import AccountRoutes
 from api.admin_directory import DirectoryRoutes
+from api.admin_keys import KeyRoutes
 from api.admin_money import MoneyRoutes
 from api.admin_risk import RiskRoutes
-from api.edge import REPLAY_HEADER, Edge, answer
+from api.audit import AuditRoutes
+from api.auth import Doorkeeper
+from api.dead_man import DeadManRoutes
+from api.documents import DocumentRoutes
+from api.door import Door
+from api.edge import REPLAY_HEADER, Edge
 from api.health import HealthRoutes
 from api.markets import MarketRoutes
+from api.master_secret import MasterSecret
+from api.metrics import Metrics
+from api.order_batches import OrderBatchRoutes
+from api.order_history import OrderHistoryRoutes
 from api.orders import OrderRoutes
+from api.quart_app import OutcryApp
 from api.rejected import Rejected
+from api.routing import Route, Routes
 from api.settings import ApiSettings
+from api.statements import StatementRoutes
+from api.trades import TradeRoutes
 from api.withdrawals import WithdrawalRoutes
-from engine.errors import Halted
 from engine.service import Service
-from engine.units import TimeNs
 
-_ROUTES: Final = (
+_SUBJECTS: Final = (
     OrderRoutes,
+    OrderBatchRoutes,
+    OrderHistoryRoutes,
+    TradeRoutes,
+    StatementRoutes,
+    AuditRoutes,
     AccountRoutes,
     MarketRoutes,
     WithdrawalRoutes,
     DirectoryRoutes,
+    KeyRoutes,
     MoneyRoutes,
     RiskRoutes,
     HealthRoutes,
+    DeadManRoutes,
 )
 
 
-class EdgeClock:
-    """The engine's time, and the system's while there is no engine: an error always has one."""
+def create_app(
+    service: Service, settings: ApiSettings | None = None, master: MasterSecret | None = None
+) -> QuartTrio:
+    """The app in front of a service; whoever serves it keeps the limits of bodies and sockets.
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def now_ns(self) -> TimeNs:
-        """Nanoseconds since the Unix epoch."""
-        try:
-            return TimeNs(self._service.now_ns())
-        except Halted:
-            return TimeNs(time.time_ns())
+    Without a master secret, keys that sign by HMAC live as long as the app.
+    """
+    door = door_of(service, settings, master)
+    return app_of(door.edge, door)
 
 
-def create_app(service: Service, settings: ApiSettings | None = None) -> QuartTrio:
-    """The app in front of a service; whoever serves it keeps the limits of bodies and sockets."""
-    app = QuartTrio("outcry", static_folder=None)
-    answers = problems.install(app, EdgeClock(service))
+def door_of(
+    service: Service, settings: ApiSettings | None = None, master: MasterSecret | None = None
+) -> Door:
+    """The one door of a server, for its app and its sockets."""
+    settings = ApiSettings() if settings is None else settings
+    edge = Edge(service, settings, master)
+    return Door(edge, Doorkeeper(edge.master, settings, edge.clock.now_ns()))
+
+
+def app_of(edge: Edge, door: Door, metrics: Metrics | None = None) -> QuartTrio:
+    """The app behind a door."""
+    app = OutcryApp("outcry", static_folder=None)
+    answers = problems.install(app, edge.clock, edge.traffic.refused)
 
     async def on_rejected(rejected: Rejected) -> Response:
         return answers.answer(rejected.problem)
 
+    async def on_http(error: HTTPException) -> Response:
+        return answers.answer(door.stray() or problems.of_http(error))
+
+    async def mark(response: Response) -> Response:
+        door.mark(response)
+        if g.get("replayed", False):  # the answer is that of an earlier request with the same key
+            response.headers[REPLAY_HEADER] = "true"
+        door.finish(response.status_code)
+        return response
+
     app.register_error_handler(Rejected, on_rejected)
-    app.after_request(_mark_replay)
-    edge = Edge(service, ApiSettings() if settings is None else settings)
-    for routes in _ROUTES:
-        app.register_blueprint(routes(edge).blueprint())
-    overview = overview_of(app)
-
-    async def show_overview() -> Response:
-        """The overview itself, open to all."""
-        return answer(overview)
-
-    app.get("/v1")(show_overview)
+    app.register_error_handler(HTTPException, on_http)
+    app.after_request(mark)
+    for routes in subjects(edge):
+        app.register_blueprint(routes.blueprint(door.guard))
+    (Metrics(door) if metrics is None else metrics).add_to(app)
     return app
 
 
-def overview_of(app: QuartTrio) -> dict[str, list[dict[str, str]]]:
-    """Every route with the first line of what its docstring says of it."""
-    rows = [
-        {"route": f"{method} {rule.rule}", "about": _about(app, rule.endpoint)}
-        for rule in app.url_map.iter_rules()
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
-        if rule.rule.startswith("/v1")
-    ]
-    return {"routes": sorted(rows, key=lambda row: row["route"].split()[::-1])}
+def subjects(edge: Edge) -> list[Routes]:
+    """Everything that is declared, by subject."""
+    known = [subject(edge).routes() for subject in _SUBJECTS]
+    table = [route for routes in known for route in routes.table]
+    return [*known, DocumentRoutes(table).routes()]
 
 
-def _about(app: QuartTrio, endpoint: str) -> str:
-    return (app.view_functions[endpoint].__doc__ or "").partition("\n")[0]
-
-
-async def _mark_replay(response: Response) -> Response:
-    """Say so when the answer is that of an earlier request with the same key."""
-    if g.get("replayed", False):
-        response.headers[REPLAY_HEADER] = "true"
-    return response
+def all_routes(edge: Edge) -> list[Route]:
+    """Every route of the app."""
+    return [route for routes in subjects(edge) for route in routes.table]

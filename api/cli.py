@@ -12,11 +12,14 @@ from cyclopts import App
 COMMANDS: Final = (
     ("bench", "api.commands.bench:app", "Measure this machine."),
     ("config", "api.commands.config:app", "Look at the settings."),
-    ("demo", "api.commands.demo:demo", "Serve a market that is ready to trade."),
+    ("demo", "api.commands.demo:demo", "Serve a market that moves."),
     ("doctor", "api.commands.doctor:doctor", "Check machine, settings and database."),
     ("journal", "api.commands.journal:journal", "Print what is recorded."),
+    ("keys", "api.commands.keys:app", "List, make, replace and revoke API keys."),
     ("projector", "api.commands.projector:projector", "Leave snapshots behind a running engine."),
     ("serve", "api.commands.serve:serve", "Serve the engine and its database."),
+    ("top", "api.commands.top:top", "Watch a running server."),
+    ("traders", "api.commands.traders:traders", "Make the market of a server move."),
     ("verify", "api.commands.verify:verify", "Prove the journal from its first byte."),
     ("version", "api.commands.version:version", "Say which release runs on what."),
 )

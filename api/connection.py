@@ -4,14 +4,17 @@ hypercorn 0.18 on trio lets a malformed websocket upgrade end the process, canno
 stops reading, and keeps sockets of clients that left. Each guard below names its fault; the tests
 show each fault on the stock server. HTTP/1.1 and websockets only: TLS and HTTP/2 belong to the
 proxy in front.
+
+A request for a websocket at which a session is served leaves hypercorn here: its stream goes to the
+switchboard, and everything that spoke HTTP on it is forgotten.
 """
 
 import contextlib
-import logging
 import math
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 import h11
@@ -25,45 +28,23 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
 from hypercorn.utils import parse_socket_addr
 
+from api.faults import FaultLog, leaves
 from api.http11 import Http11, MessageTooLarge, json_error
 from api.limits import ServerCounts, ServerLimits
-
-log = logging.getLogger(__name__)
+from api.rates import network_of
+from api.sockets.handshake import Accepted, SocketAsked, judge
+from api.sockets.switchboard import Switchboard
+from api.sockets.wire import Session
 
 #: Closes at once and throws away what the client has not read, instead of lingering on it.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-_PROTOCOL_ERRORS: Final = (h11.ProtocolError, wsproto.utilities.ProtocolError)
-_MINUTE_S: Final = 60.0
-
-
-class FaultLog:
-    """Logs each broken connection once, at most so many a minute; what is left out is counted."""
-
-    def __init__(self, lines_per_minute_max: int) -> None:
-        self._lines_max = lines_per_minute_max
-        self._lines = 0
-        self._left_out = 0
-        self._minute_ends_s = 0.0
-
-    def note(self, peer: object, fault: BaseException) -> None:
-        """Log `fault`; with its traceback unless the client merely broke the protocol."""
-        now_s = trio.current_time()
-        if now_s >= self._minute_ends_s:
-            self._minute_ends_s = now_s + _MINUTE_S
-            self._lines = 0
-        if self._lines >= self._lines_max:
-            self._left_out += 1
-            return
-        self._lines += 1
-        left_out, self._left_out = self._left_out, 0
-        trace = None if isinstance(fault, (*_PROTOCOL_ERRORS, MessageTooLarge)) else fault
-        log.warning(
-            "connection of %s broken by %r (%d like it not logged)",
-            peer,
-            fault,
-            left_out,
-            exc_info=trace,
-        )
+#: A client that breaks the protocol is no fault of ours.
+_HARMLESS: Final = (h11.ProtocolError, wsproto.utilities.ProtocolError, MessageTooLarge)
+#: For a client to take an answer after which we close.
+_REFUSAL_S_MAX: Final = 1.0
+#: What an app may send without end, beside parts of a body.
+_FEEDING: Final = frozenset(("websocket.send", "http.response.early_hint"))
+_RETRY_SOON: Final = ((b"retry-after", b"1"),)
 
 
 class House:
@@ -76,6 +57,7 @@ class House:
         limits: ServerLimits,
         counts: ServerCounts,
         state: ConnectionState,
+        sessions: Mapping[str, Session],
     ) -> None:
         self.app = app
         self.config = config
@@ -83,40 +65,108 @@ class House:
         self.counts = counts
         self.state = state
         self.context = WorkerContext(max_requests=None)
-        self.faults = FaultLog(limits.fault_logs_per_minute_max)
+        self.faults = FaultLog(limits.fault_logs_per_minute_max, _HARMLESS)
+        self.switchboard = Switchboard(sessions, limits, counts, self.faults)
         self._connections: set[Connection] = set()
+        #: Connections of each address; an IPv6 network of 64 bits counts as one.
+        self._by_network: Counter[str] = Counter()
 
     async def welcome(self, stream: trio.SocketStream) -> None:
         """Serve one accepted client, or refuse it at once when the house is full."""
-        if len(self._connections) >= self.limits.connections_max:
+        try:
+            address = stream.socket.getpeername()[0]
+        except OSError:
+            return  # it has left already
+        network = network_of(address)
+        if status := self._refusal(network):
             self.counts.connections_refused += 1
-            await _refuse(stream)
+            await _answer(stream, status, more_headers=_RETRY_SOON)
             return
-        # A websocket client that vanished is found by the pings that nobody acknowledges.
-        silence_ms = int(self.limits.peer_silence_s_max * 1_000)
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
-        connection = Connection(self, stream)
-        self._connections.add(connection)
         self.counts.connections_accepted += 1
         self.counts.connections_open += 1
+        self._by_network[network] += 1
         try:
-            await connection.run()
+            await self._serve(stream, address)
         finally:
-            self._connections.remove(connection)
             self.counts.connections_open -= 1
+            self._by_network[network] -= 1
+            if not self._by_network[network]:
+                del self._by_network[network]
 
     async def close_when_idle(self) -> None:
         """Close connections that wait for a request now, and the others after their answer."""
         await self.context.terminated.set()
+        self.switchboard.stop()
         for connection in list(self._connections):
             connection.close_when_idle()
 
+    def _refusal(self, network: str) -> int:
+        """The status to refuse a new client with; 0 when there is room."""
+        if self.counts.connections_open >= self.limits.connections_max:
+            return 503
+        most = self.limits.connections_per_address_max
+        return 429 if most and self._by_network[network] >= most else 0
 
-async def _refuse(stream: trio.SocketStream) -> None:
-    headers, body = json_error(503)
-    lines = [b"HTTP/1.1 503 ", *(b"%s: %s" % header for header in headers), b"", body]
-    with trio.move_on_after(1.0), contextlib.suppress(trio.BrokenResourceError):
-        await stream.send_all(b"\r\n".join(lines))
+    async def _serve(self, stream: trio.SocketStream, address: str) -> None:
+        """Speak HTTP, and then perhaps as a websocket."""
+        # A websocket client that vanished is found by the pings that nobody acknowledges.
+        silence_ms = int(self.limits.peer_silence_s_max * 1_000)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+        with self._guarded(address):
+            if asked := await self._speak_http(stream):
+                paths = self.switchboard.sessions
+                judged = judge(asked, paths, self.limits.websocket_origins)
+                if isinstance(judged, Accepted):
+                    await self.switchboard.connect(stream, judged, address)
+                else:
+                    self.counts.sockets_refused += 1
+                    await _answer(stream, judged.status, judged.message, judged.headers)
+                    await _linger(stream)
+
+    async def _speak_http(self, stream: trio.SocketStream) -> SocketAsked | None:
+        connection = Connection(self, stream)
+        self._connections.add(connection)
+        try:
+            return await connection.serve()
+        finally:
+            self._connections.remove(connection)
+
+    @contextlib.contextmanager
+    def _guarded(self, peer: object) -> Iterator[None]:
+        """Count and log whatever breaks one client's connection, and raise nothing.
+
+        The one place beside supervision that catches everything: in a nursery that serves all
+        clients, one client's error must not reach the others.
+        """
+        try:
+            yield
+        except* OSError:
+            pass  # the client has left
+        except* Exception as broken:
+            self.counts.connection_faults += 1
+            for fault in leaves(broken):
+                self.faults.note(peer, fault)
+
+
+async def _answer(
+    stream: trio.SocketStream,
+    status: int,
+    message: str = "",
+    more_headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> None:
+    """Answer with an error what no app is to see."""
+    headers, body = json_error(status, message)
+    lines = [b"HTTP/1.1 %d " % status, *(b"%s: %s" % pair for pair in (*headers, *more_headers))]
+    with trio.move_on_after(_REFUSAL_S_MAX), contextlib.suppress(trio.BrokenResourceError):
+        await stream.send_all(b"\r\n".join([*lines, b"", body]))
+
+
+async def _linger(stream: trio.SocketStream) -> None:
+    """Let the client take our answer: closing on what it still sends would take it back."""
+    with trio.move_on_after(_REFUSAL_S_MAX), contextlib.suppress(trio.BrokenResourceError):
+        await stream.send_eof()
+        while await stream.receive_some(MAX_RECV):
+            pass
 
 
 class Connection(TCPServer):
@@ -135,34 +185,20 @@ class Connection(TCPServer):
         self._house = house
         self._awaits_head = True
         self._head_begun = False
+        self._is_handed_over = False
         #: Its deadline moves with each request; the stock server starts a task for each instead.
         self._patience = trio.CancelScope()
         self._reading = trio.CancelScope()
-
-    async def run(self) -> None:
-        """Serve until the connection ends; whatever breaks it is counted and logged, not raised.
-
-        The one place beside supervision that catches everything: in a nursery that serves all
-        clients, one client's error must not reach the others.
-        """
-        peer: object = "an unknown address"
-        try:
-            peer = self.stream.socket.getpeername()
-            await self._serve_client()
-        except* OSError:
-            pass  # the client has left
-        except* Exception as broken:
-            self._house.counts.connection_faults += 1
-            for fault in _leaves(broken):
-                self._house.faults.note(peer, fault)
 
     def close_when_idle(self) -> None:
         """Take no further request; a connection that waits for one is closed now."""
         if self._awaits_head:
             self._patience.cancel()
 
-    async def _serve_client(self) -> None:
+    async def serve(self) -> SocketAsked | None:
+        """Serve until the connection ends, or is asked to become a socket and is ours no more."""
         sock = self.stream.socket
+        asked = None
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._http = Http11(
@@ -175,16 +211,19 @@ class Connection(TCPServer):
                 parse_socket_addr(sock.family, sock.getpeername()),
                 parse_socket_addr(sock.family, sock.getsockname()),
                 self.protocol_send,
+                socket_paths=self._house.switchboard.sessions,
             )
             self.protocol = self._http  # type: ignore[assignment]  # never switches to HTTP/2
             self._wait_for_head()
             nursery.start_soon(self._close_out_of_patience)
             with self._reading:
-                await self._read_data()
+                asked = await self._read_until_over()
             # The stock server's idle timer would go on holding what its client has left.
             self._head_begun = False
+            self._is_handed_over = asked is not None
             self._patience.cancel()
             nursery.cancel_scope.deadline = trio.current_time() + self._house.limits.write_s_max
+        return asked
 
     async def protocol_send(self, event: Event) -> None:
         """Write, close, or note whether the connection waits for a request."""
@@ -207,6 +246,8 @@ class Connection(TCPServer):
     async def _close_out_of_patience(self) -> None:
         with self._patience:
             await trio.sleep_forever()
+        if self._is_handed_over:
+            return
         if self._head_begun:
             self._house.counts.heads_too_slow += 1
         await self._initiate_server_close()
@@ -243,6 +284,13 @@ class Connection(TCPServer):
         self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._nursery.cancel_scope.cancel()
 
+    async def _read_until_over(self) -> SocketAsked | None:
+        try:
+            await self._read_data()
+        except SocketAsked as asked:
+            return asked
+        return None
+
     async def _read_data(self) -> None:
         while True:
             try:
@@ -260,13 +308,6 @@ class Connection(TCPServer):
         if self._awaits_head and not self._head_begun and self._http.connection.trailing_data[0]:
             self._head_begun = True
             self._patience.deadline = trio.current_time() + self._house.limits.head_read_s_max
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for member in group.exceptions:
-        found.extend(_leaves(member) if isinstance(member, BaseExceptionGroup) else [member])
-    return found
 
 
 class AppTasks(TaskGroup):
@@ -293,7 +334,8 @@ class AppTasks(TaskGroup):
 
         async def send_and_give_way(event: ASGISendEvent | None) -> None:
             await send(event)
-            await trio.lowlevel.checkpoint()
+            if event is not None and (event["type"] in _FEEDING or event.get("more_body", False)):
+                await trio.lowlevel.checkpoint()
 
         tell = await super().spawn_app(app, config, scope, send_and_give_way)
 

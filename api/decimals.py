@@ -103,6 +103,10 @@ class InstrumentText(msgspec.Struct, frozen=True):
         """What an order of this side receives, and pays its fees in."""
         return self.base if side == Side.BUY else self.quote
 
+    def paid_asset(self, side: Side) -> Asset:
+        """What an order of this side gives away."""
+        return self.quote if side == Side.BUY else self.base
+
     def average_price(self, tick_lots: int, lots: int) -> str | None:
         """The average price of `lots`, exact if eight further digits suffice, else rounded to them.
 

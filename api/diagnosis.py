@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from api.limits import FILES_BESIDE_CONNECTIONS
 from config import Settings
 from config.settings import DatabaseSettings, ServerSettings
 from engine.errors import EngineError
@@ -30,8 +31,6 @@ from engine.storage.installation import blocked_at, find_installation, server_us
 #: The guards of `connection` were written against this release and no other.
 HYPERCORN: Final = "0.18."
 LIBRARIES: Final = ("trio", "hypercorn", "quart-trio", "asyncpg", "msgspec")
-#: Files that an engine has open beside its clients' connections.
-OWN_FILES: Final = 200
 YEARS: Final = range(2025, 2100)
 CLOCKS_APART_S_MAX: Final = 0.02
 FREE_BYTES_MIN: Final = 512 * 1024**2
@@ -122,11 +121,11 @@ def check_switch_interval() -> Finding:
 
 def check_open_files(server: ServerSettings) -> Finding:
     """Whether the process may open a file for every connection it grants."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = server.limits.connections_max + OWN_FILES
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # the server raises its own to this
+    needed = server.limits.connections_max + FILES_BESIDE_CONNECTIONS
     shown = "unlimited" if limit == resource.RLIM_INFINITY else str(limit)
     if limit != resource.RLIM_INFINITY and limit < needed:
-        advice = f"Raise it (ulimit -n {needed}), or lower server.limits.connections_max."
+        advice = f"Raise it (ulimit -Hn {needed}), or lower server.limits.connections_max."
         return Finding("open files", Verdict.WARN, shown, advice)
     return Finding("open files", Verdict.OK, shown)
 

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from api.auth import digest_of, new_secret
-from engine.accounts.messages import CreateKey, Role
+from api.auth import bearer_key, new_secret
+from engine.accounts.messages import Permission
 from engine.errors import EngineError
 from engine.service import Service
-from engine.units import AccountId
 
 _WELCOME: Final = """
 Outcry listens on {url}
@@ -28,19 +27,20 @@ Try it:
 
 async def greet_operator(service: Service, url: str, *, wants_key: bool = False) -> str:
     """What `outcry serve` prints: an admin key if there is none yet, or if one is wanted."""
-    keys = service.released.rules.directory.keys.values()
-    if not wants_key and any(key.role is Role.ADMIN for key in keys):
+    keys, now_ns = service.released.rules.directory.keys.values(), service.now_ns()
+    in_force = any(Permission.ADMIN in key.rights and not key.has_expired(now_ns) for key in keys)
+    if in_force and not wants_key:
         return f"\nOutcry listens on {url}. Ctrl-C stops.\n"
     return _WELCOME.format(url=url, secret=await make_admin_key(service))
 
 
 async def make_admin_key(service: Service) -> str:
-    """Let a new admin's key in; returns its secret.
+    """Let a new admin's key in, which never expires: it makes the others. Returns its secret.
 
     Raises: EngineError when it is refused.
     """
     secret = new_secret()
-    command = CreateKey(Role.ADMIN, AccountId(0), digest_of(secret), "made at the start")
+    command = bearer_key(secret, Permission.ADMIN, label="made at the start")
     record = await service.submit(command)
     if record.refusal is not None:
         raise EngineError(f"no admin key: {record.refusal.reason}")

@@ -5,6 +5,7 @@ their messages bounded. HTTP/2 is not spoken.
 """
 
 import time
+from collections.abc import Collection
 from typing import Any, Final
 
 import h11
@@ -18,12 +19,14 @@ from hypercorn.typing import H11SendableEvent
 from wsproto.events import Message
 
 from api import problems
+from api.sockets.handshake import SocketAsked, asks_to_upgrade
 
 #: What hypercorn answers of its own accord.
 _BARE_ERROR_HEADERS: Final = [(b"content-length", b"0"), (b"connection", b"close")]
 #: What is answered here without any app, and is not the client's mistake.
 _MESSAGES: Final = {
     500: "The server failed.",
+    429: "Too many connections from this address.",
     503: "Nothing was accepted: all connections are taken. Repeat later.",
     505: "HTTP/1.1 is spoken here.",
 }
@@ -37,8 +40,13 @@ class MessageTooLarge(Exception):
 class Http11(H11Protocol):
     """HTTP/1.1 and websockets, with JSON errors, one write per answer head, and no compression."""
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: object, socket_paths: Collection[str] = ()) -> None:
+        """Requests for `socket_paths`, and for a websocket anywhere else, raise SocketAsked.
+
+        Without any `socket_paths` the app serves websockets itself, the stock way.
+        """
         super().__init__(*args)  # type: ignore[arg-type]
+        self._socket_paths = socket_paths
         self._head = b""
         self._closes_after_answer = False
 
@@ -67,13 +75,31 @@ class Http11(H11Protocol):
             await self.send(RawData(data=data))
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Stay with HTTP/1.1: an offer of h2c is ignored, HTTP/2 by prior knowledge refused."""
+        """Stay with HTTP/1.1: an offer of h2c is ignored, HTTP/2 by prior knowledge refused.
+
+        A body of two lengths is refused, since two servers may read two requests in it. A head that
+        came in one piece is measured here: the parser measures only those that it waits for.
+        """
+        if _head_bytes(event) > self.config.h11_max_incomplete_size:
+            await self._send_error_response(431)
+            raise h11.RemoteProtocolError("the head is too large")
         if event.http_version not in {b"1.0", b"1.1"}:
             await self._send_error_response(505)
             raise h11.RemoteProtocolError("HTTP/1.1 is spoken here")
+        names = {name.lower() for name, _ in event.headers}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            # Whoever is in front may have counted by the other one (RFC 9112, 6.1).
+            await self._send_error_response(400)
+            raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
 
     async def _create_stream(self, request: h11.Request) -> None:
-        """Start the app, without compressed websockets: 64 KiB of them can unpack to 64 MiB."""
+        """Start the app, without compressed websockets: 64 KiB of them can unpack to 64 MiB.
+
+        Raises: SocketAsked for what no app is to see.
+        """
+        path = request.target.partition(b"?")[0].decode("latin1")
+        if self._socket_paths and (path in self._socket_paths or asks_to_upgrade(request)):
+            raise SocketAsked(path, request, self.connection.trailing_data[0])
         offered = request.headers.raw_items()
         plain = [(n, v) for n, v in offered if n.lower() != b"sec-websocket-extensions"]
         if len(plain) != len(offered):
@@ -118,10 +144,15 @@ class Http11(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
 
-def json_error(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def _head_bytes(event: h11.Request) -> int:
+    """What a request's target and headers took, each with its colon, blank and line end."""
+    return len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers)
+
+
+def json_error(status: int, message: str = "") -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body of an answer to what never became a request; it ends the connection."""
     request_id = problems.accepted_request_id(None)
-    message = _MESSAGES.get(status, "The request could not be understood.")
+    message = message or _MESSAGES.get(status, "The request could not be understood.")
     problem = problems.of_status(status, message)
     body = problems.encode(problem, time.time_ns(), request_id)
     return [

@@ -3,9 +3,12 @@
 Nothing here does anything; `connection`, `body` and `server` keep these limits.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
+
+#: Files of a server that are no connections: the journal's, logs, listeners.
+FILES_BESIDE_CONNECTIONS: Final = 200
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
@@ -32,7 +35,9 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Bounds of one server; what exceeds one of them is refused or closed, and counted."""
 
     #: Open connections; the next one is answered 503 and closed at once.
-    connections_max: PositiveInt = 2_000
+    connections_max: PositiveInt = 4_096
+    #: Of one address, of IPv6 a network of 64 bits; the next one is answered 429. 0: no limit.
+    connections_per_address_max: Annotated[int, msgspec.Meta(ge=0)] = 2_500
     #: Connections that the system holds for us before we accept them.
     backlog_max: PositiveInt = 1_024
     #: Request line and headers together.
@@ -53,6 +58,28 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     websocket_message_bytes_max: PositiveInt = 65_536
     #: Between two pings to a websocket client.
     websocket_ping_s: Seconds = 20.0
+    #: From a ping to its pong.
+    websocket_pong_s_max: Seconds = 60.0
+    #: For a client that has neither subscribed nor logged in to say something.
+    websocket_idle_s_max: Seconds = 60.0
+    #: Then a client has to connect again; it is told ten seconds before.
+    websocket_lifetime_s_max: Seconds = 86_400.0
+    #: Messages from one client, pings included, where its session does not say otherwise.
+    websocket_messages_per_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    #: Of them at once.
+    websocket_messages_burst_max: PositiveInt = 50
+    #: Waiting to be sent; with more of them private data closes the websocket.
+    websocket_pending_bytes_max: PositiveInt = 1_048_576
+    #: Age of private data waiting to be sent, and time in which a slow client must take something.
+    websocket_pending_s_max: Seconds = 5.0
+    #: Waiting to be sent; beyond them market data is conflated.
+    websocket_conflate_bytes: PositiveInt = 65_536
+    #: Held by the system for one client, each way; Linux doubles it.
+    websocket_buffer_bytes: PositiveInt = 65_536
+    #: Of one key.
+    websockets_per_key_max: PositiveInt = 20
+    #: Pages of these origins may open websockets in a browser, beside the server's own.
+    websocket_origins: tuple[str, ...] = ()
     #: Sent but not acknowledged by the client's system; then the client counts as gone.
     peer_silence_s_max: Seconds = 60.0
     #: From the order to stop until requests in flight are cut off.
@@ -72,3 +99,13 @@ class ServerCounts(msgspec.Struct):
     bodies_too_large: int = 0
     bodies_too_slow: int = 0
     readers_too_slow: int = 0
+    sockets_open: int = 0
+    sockets_accepted: int = 0
+    #: Handshakes answered with an error.
+    sockets_refused: int = 0
+    #: By close code; 1006 are clients that left without a word.
+    sockets_closed: dict[int, int] = {}
+    socket_messages_in: int = 0
+    socket_bytes_out: int = 0
+    #: Updates of market data left out for slow clients, and covered by a later message.
+    updates_conflated: int = 0

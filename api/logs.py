@@ -18,6 +18,28 @@ _COMMON: Final[list[Any]] = [
 ]
 
 
+_access: Final = structlog.get_logger("access")
+_is_enabled: Final = logging.getLogger("access").isEnabledFor
+
+
+def wants_access(status: int) -> bool:
+    """Whether a request so answered has a line: all at level debug, our failures at info."""
+    return _is_enabled(logging.INFO if status >= 500 else logging.DEBUG)
+
+
+def access(method: str, path: str, *, status: int, latency_s: float, **facts: Any) -> None:
+    """One line for one request; ask `wants_access` first."""
+    tell = _access.info if status >= 500 else _access.debug
+    tell(
+        "request",
+        method=method,
+        path=path,
+        status=status,
+        latency_ms=round(latency_s * 1_000, 3),
+        **facts,
+    )
+
+
 def configure(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
     """Send every line to `stream`: JSON objects, or colours where a person reads along.
 
@@ -31,7 +53,11 @@ def configure(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
     )
     renderers: list[Any] = [ProcessorFormatter.remove_processors_meta]
     if for_people:
-        renderers.append(structlog.dev.ConsoleRenderer(colors=stream.isatty()))
+        # The renderer's own tracebacks show local variables, and with them secrets.
+        traces = structlog.dev.plain_traceback
+        renderers.append(
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=traces)
+        )
     else:
         renderers += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     lines = logging.StreamHandler(stream)

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from itertools import islice
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Response
 
 from api.decimals import InstrumentText
 from api.edge import Edge, answer, query
-from api.queries import Form, PageQuery, RowsWanted
-from engine.accounts.messages import Role
+from api.queries import Form, NoQuery, PageQuery, RowsWanted
+from api.routing import Routes
+from api.tickers import TickerAnswer, TickersAnswer, ticker_answer
+from engine.accounts.messages import Permission
 from engine.orderbook.instrument import Instrument
 from engine.orderbook.messages import InstrumentState
 
@@ -19,6 +21,12 @@ class DepthQuery(Form, frozen=True, kw_only=True):
 
     instrument: str
     limit: RowsWanted = 100
+
+
+class TickerQuery(PageQuery, frozen=True, kw_only=True):
+    """One instrument, or a page of all: `after` is the last number of the page before."""
+
+    instrument: str | None = None
 
 
 class InstrumentAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +49,18 @@ class InstrumentAnswer(msgspec.Struct, frozen=True, kw_only=True):
     reference_price: str | None
 
 
+class InstrumentsAnswer(msgspec.Struct, frozen=True):
+    """A page of instruments."""
+
+    instruments: list[InstrumentAnswer]
+
+
+class TimeAnswer(msgspec.Struct, frozen=True):
+    """The engine's clock."""
+
+    server_time_ns: int
+
+
 class DepthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Price levels, best first, each as [price, quantity]."""
 
@@ -56,36 +76,38 @@ class MarketRoutes:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
-    def blueprint(self) -> Blueprint:
-        """The routes, to be registered with the app."""
-        routes = Blueprint("markets", __name__, url_prefix="/v1")
-        routes.get("/time")(self.time)
-        routes.get("/instruments")(self.instruments)
-        routes.get("/instruments/<path:symbol>")(self.instrument)
-        routes.get("/depth")(self.depth)
+    def routes(self) -> Routes:
+        """What is declared to the app."""
+        routes, read = Routes("markets", "/v1"), Permission.READ
+        routes.get("/time", self.time, None, answer=TimeAnswer)
+        routes.get(
+            "/instruments", self.instruments, read, query=PageQuery, answer=InstrumentsAnswer
+        )
+        routes.get("/instruments/<path:symbol>", self.instrument, read, answer=InstrumentAnswer)
+        routes.get("/depth", self.depth, read, query=DepthQuery, answer=DepthAnswer)
+        routes.get("/ticker", self.ticker, read, query=TickerQuery, answer=TickersAnswer)
         return routes
 
     async def time(self) -> Response:
         """GET /v1/time: the engine's clock, in nanoseconds since the Unix epoch."""
-        return answer({"server_time_ns": self._edge.service.now_ns()})
+        query(NoQuery)
+        return answer(TimeAnswer(self._edge.service.now_ns()))
 
     async def instruments(self) -> Response:
         """GET /v1/instruments: in order of creation, in pages."""
-        self._edge.caller(Role.READ)
         wanted = query(PageQuery)
         known = self._edge.directory.instruments
         found = (one for number, one in known.items() if number > wanted.after)
         rows = [self._instrument_answer(one) for one in islice(found, wanted.limit)]
-        return answer({"instruments": rows})
+        return answer(InstrumentsAnswer(rows))
 
     async def instrument(self, symbol: str) -> Response:
         """GET /v1/instruments/SYMBOL."""
-        self._edge.caller(Role.READ)
+        query(NoQuery)
         return answer(self._instrument_answer(self._edge.instrument(symbol)))
 
     async def depth(self) -> Response:
         """GET /v1/depth: the best levels of one instrument."""
-        self._edge.caller(Role.READ)
         wanted = query(DepthQuery)
         instrument = self._edge.instrument(wanted.instrument)
         text = InstrumentText.of(instrument, self._edge.directory)
@@ -99,6 +121,22 @@ class MarketRoutes:
                 as_of_sequence=released.sequence,
             )
         )
+
+    async def ticker(self) -> Response:
+        """GET /v1/ticker: the last 24 hours of one instrument, or of all in pages."""
+        wanted = query(TickerQuery)
+        directory = self._edge.directory
+        if wanted.instrument is not None:
+            found = [self._edge.instrument(wanted.instrument)]
+        else:
+            known = directory.instruments.items()
+            found = list(islice((one for n, one in known if n > wanted.after), wanted.limit))
+        tickers = await self._edge.service.tickers([one.instrument_id for one in found])
+        rows = [
+            ticker_answer(TickerAnswer, ticker, InstrumentText.of(one, directory))
+            for one, ticker in zip(found, tickers, strict=True)
+        ]
+        return answer(TickersAnswer(tickers=rows, as_of_sequence=self._edge.service.feed.sequence))
 
     def _instrument_answer(self, instrument: Instrument) -> InstrumentAnswer:
         released = self._edge.service.released

@@ -17,6 +17,7 @@ from engine.orderbook.messages import (
     OrderCancelled,
     OrderKind,
     OrderReplaced,
+    OrderRested,
     PlaceOrder,
     SelfTradePrevented,
     Trade,
@@ -26,6 +27,7 @@ from engine.products.exchange.messages import (
     Leg,
     OrderTriggered,
     PlaceConditional,
+    Reserved,
     TradeSettled,
     TriggerWhen,
 )
@@ -124,23 +126,33 @@ class CancelAnswer(msgspec.Struct, frozen=True, kw_only=True):
 def of_placing(record: Record, text: InstrumentText) -> OrderAnswer:
     """The answer to an accepted order: what its own record says of it."""
     order = as_placed(record)
-    answer = of_order(order, text, record.sequence)
-    return msgspec.structs.replace(answer, trades=_trades(record, order.side, text))
+    return _answer(order, text, record.sequence, _trades(record, order.side, text))
 
 
 def of_order(order: Order, text: InstrumentText, sequence: int) -> OrderAnswer:
     """An order as it stands at `sequence`."""
+    return _answer(order, text, sequence, msgspec.UNSET)
+
+
+def _answer(
+    order: Order,
+    text: InstrumentText,
+    sequence: int,
+    trades: list[TradeAnswer] | msgspec.UnsetType,
+) -> OrderAnswer:
     terms = order.terms
+    plain = terms if isinstance(terms, PlaceOrder) else None
     at_market = _is_at_market(order)
     price = text.price(order.price_ticks) if order.price_ticks else None
-    budget = terms.budget_minor if isinstance(terms, PlaceOrder) else 0
-    receives, pays = text.received_asset(order.side), text.received_asset(order.side.opposite)
+    budget = plain.budget_minor if plain is not None else 0
+    side = terms.side
+    receives, pays = text.received_asset(side), text.paid_asset(side)
     return OrderAnswer(
         order_id=str(order.order_id),
         client_order_id=terms.client_order_id,
-        account=order.account_id,
+        account=terms.account_id,
         instrument=text.instrument.symbol,
-        side=order.side.name.lower(),
+        side="sell" if side else "buy",
         type=_type_of(terms),
         status=order.status.value,
         reason=str(order.ended_because) or None,
@@ -156,12 +168,13 @@ def of_order(order: Order, text: InstrumentText, sequence: int) -> OrderAnswer:
         fee_asset=receives.code,
         rebate=format_minor(order.rebate_minor, pays.scale),
         rebate_asset=pays.code,
-        time_in_force=terms.time_in_force.name if isinstance(terms, PlaceOrder) else "GTC",
+        time_in_force=plain.time_in_force.name if plain is not None else "GTC",
         expires_at_ns=terms.expires_at_ns,
         placed_at_ns=order.placed_at_ns,
         updated_at_ns=order.updated_at_ns,
         sequence=sequence,
         legs=msgspec.UNSET if isinstance(terms, PlaceOrder) else _legs(terms, text),
+        trades=trades,
     )
 
 
@@ -179,7 +192,7 @@ def _is_at_market(order: Order) -> bool:
 def as_placed(record: Record) -> Order:
     """The order that a record placed, as that record left it."""
     terms = record.command
-    if not isinstance(terms, PlaceOrder | PlaceConditional):
+    if not isinstance(terms, (PlaceOrder, PlaceConditional)):
         raise InvariantViolated(f"record {record.sequence} placed nothing")
     price = terms.price_ticks if isinstance(terms, PlaceOrder) else PriceTicks(0)
     order_id, now_ns = OrderId(record.sequence), TimeNs(record.now_ns)
@@ -198,6 +211,8 @@ def as_placed(record: Record) -> Order:
 def _follow(order: Order, event: Any) -> None:
     """Take in one event of the placing record; those about makers change nothing."""
     match event:
+        case Reserved() | OrderRested():
+            pass  # of nearly every order, so asked first
         case Trade():
             order.filled_lots += event.quantity_lots
             order.filled_tick_lots += event.price_ticks * event.quantity_lots

@@ -72,6 +72,7 @@ class CommandsOf:
 
     `reference_ticks` is the price that protects market orders without a limit of their own, 0 when
     there is none. What it leads to is written into the command, so replay never asks again.
+    `key_id` is the API key that places.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class CommandsOf:
         text: InstrumentText,
         reference_ticks: int,
         slippage_ppm: int,
+        key_id: int = 0,
     ) -> None:
         self._account_id = account_id
+        self._key_id = key_id
         self._text = text
         self._reference_ticks = reference_ticks
         self._slippage_ppm = slippage_ppm
@@ -121,6 +124,7 @@ class CommandsOf:
             minimum_lots=_lots(text, minimum, "minimum_quantity"),
             self_trade=SelfTradePrevention[form.self_trade],
             client_order_id=form.client_order_id,
+            key_id=self._key_id,
         )
 
     def _market(self, form: MarketForm) -> PlaceOrder:
@@ -139,6 +143,7 @@ class CommandsOf:
             time_in_force=TimeInForce[form.time_in_force],
             self_trade=SelfTradePrevention[form.self_trade],
             client_order_id=form.client_order_id,
+            key_id=self._key_id,
         )
 
     def _conditional(self, form: ConditionalForm) -> PlaceConditional:
@@ -158,6 +163,7 @@ class CommandsOf:
             TimeNs(form.expires_at_ns),
             SelfTradePrevention[form.self_trade],
             form.client_order_id,
+            self._key_id,
         )
 
     def _leg(

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 
 from api.edge import KEY_PATTERN
-from api.queries import AccountNumber, AccountQuery, Form, Number, RowsWanted
+from api.queries import AccountNumber, AccountQuery, DecimalText, Form, Number, RowsWanted
 
 ClientOrderId: TypeAlias = Annotated[str, msgspec.Meta(pattern=KEY_PATTERN)]
 
@@ -29,35 +29,35 @@ class _OrderForm(Form, frozen=True, kw_only=True, tag_field="type"):
 class LimitForm(_OrderForm, frozen=True, kw_only=True, tag="limit"):
     """Trades at its price or better and rests."""
 
-    price: str
-    quantity: str
+    price: DecimalText
+    quantity: DecimalText
     time_in_force: Literal["GTC", "IOC", "FOK", "GTD"] = "GTC"
     expires_at_ns: Number = 0
     post_only: bool = False
-    minimum_quantity: str | None = None
+    minimum_quantity: DecimalText | None = None
 
 
 class MarketForm(_OrderForm, frozen=True, kw_only=True, tag="market"):
     """Trades at once. States a quantity, or as a buy a budget in the quote asset."""
 
-    quantity: str | None = None
-    budget: str | None = None
-    protection_price: str | None = None
+    quantity: DecimalText | None = None
+    budget: DecimalText | None = None
+    protection_price: DecimalText | None = None
     time_in_force: Literal["IOC", "FOK"] = "IOC"
 
 
 class _WaitingForm(_OrderForm, frozen=True, kw_only=True):
     """What every conditional order states."""
 
-    quantity: str
+    quantity: DecimalText
     expires_at_ns: Number = 0
 
 
 class _MarketTriggerForm(_WaitingForm, frozen=True, kw_only=True):
     """What becomes a market order."""
 
-    trigger_price: str
-    protection_price: str | None = None
+    trigger_price: DecimalText
+    protection_price: DecimalText | None = None
 
 
 class StopForm(_MarketTriggerForm, frozen=True, kw_only=True, tag="stop"):
@@ -71,8 +71,8 @@ class TakeProfitForm(_MarketTriggerForm, frozen=True, kw_only=True, tag="take_pr
 class _LimitTriggerForm(_WaitingForm, frozen=True, kw_only=True):
     """What becomes a limit order."""
 
-    trigger_price: str
-    price: str
+    trigger_price: DecimalText
+    price: DecimalText
     time_in_force: Literal["GTC", "IOC", "FOK"] = "GTC"
     post_only: bool = False
 
@@ -92,15 +92,15 @@ class _Leg(Form, frozen=True, kw_only=True, tag_field="type"):
 class LimitLeg(_Leg, frozen=True, kw_only=True, tag="limit"):
     """Rests in the book from the start."""
 
-    price: str
+    price: DecimalText
     post_only: bool = False
 
 
 class _MarketTriggerLeg(_Leg, frozen=True, kw_only=True):
     """What becomes a market order."""
 
-    trigger_price: str
-    protection_price: str | None = None
+    trigger_price: DecimalText
+    protection_price: DecimalText | None = None
 
 
 class StopLeg(_MarketTriggerLeg, frozen=True, kw_only=True, tag="stop"):
@@ -114,8 +114,8 @@ class TakeProfitLeg(_MarketTriggerLeg, frozen=True, kw_only=True, tag="take_prof
 class _LimitTriggerLeg(_Leg, frozen=True, kw_only=True):
     """What becomes a limit order."""
 
-    trigger_price: str
-    price: str
+    trigger_price: DecimalText
+    price: DecimalText
     time_in_force: Literal["GTC", "IOC", "FOK"] = "GTC"
     post_only: bool = False
 
@@ -148,12 +148,19 @@ PLACE: Final[msgspec.json.Decoder[AnyOrderForm]] = msgspec.json.Decoder(AnyOrder
 class ReplaceForm(Form, frozen=True, kw_only=True):
     """New terms of a resting order; `quantity` is the new total, what has filled included."""
 
-    price: str
-    quantity: str
+    price: DecimalText
+    quantity: DecimalText
     account: AccountNumber | None = None
 
 
 REPLACE: Final = msgspec.json.Decoder(ReplaceForm)
+
+
+class CancelForm(Form, frozen=True, kw_only=True):
+    """One order to cancel, by either of its ids."""
+
+    order_id: str | None = None
+    client_order_id: ClientOrderId | None = None
 
 
 class OrdersQuery(AccountQuery, frozen=True, kw_only=True):
@@ -165,6 +172,7 @@ class OrdersQuery(AccountQuery, frozen=True, kw_only=True):
 
 
 class CancelAllQuery(AccountQuery, frozen=True, kw_only=True):
-    """Which orders to cancel: all, or those on one instrument."""
+    """Which orders to cancel: all, or those on one instrument; the account's, or this key's."""
 
     instrument: str | None = None
+    scope: Literal["account", "key"] = "account"

@@ -1,28 +1,34 @@
 """Orders over HTTP: place, replace, cancel, cancel all, look up."""
 
 from itertools import islice
+from typing import Any
 
 import msgspec
-from quart import Blueprint, Response, g
+from quart import Response, g
 
 from api import order_answers
 from api.decimals import InstrumentText
-from api.edge import Edge, answer, body, checked_key, numbered, query, sent_key
+from api.edge import Edge, answer, body, checked_key, numbered, query, sent_json, sent_key
+from api.order_answers import CancelAnswer, InFlightAnswer, OrderAnswer, ReplaceAnswer
 from api.order_commands import CommandsOf
+from api.order_entry import OrderEntry, read_order
 from api.order_forms import (
     PLACE,
     REPLACE,
+    AnyOrderForm,
     CancelAllQuery,
     OrdersQuery,
     ReplaceForm,
 )
 from api.queries import AccountQuery
 from api.rejected import refused
-from engine.accounts.messages import CancelAll, CancelAllStarted, Role
+from api.routing import Routes
+from engine.accounts.messages import CancelAll, CancelAllStarted, Permission
 from engine.errors import NotFound
+from engine.history.rows import OrderRow
 from engine.orderbook.instrument import Instrument
-from engine.orderbook.messages import CancelOrder
-from engine.products.exchange.orders import Order
+from engine.orderbook.messages import CancelOrder, PlaceOrder, ReplaceOrder
+from engine.products.exchange.messages import PlaceConditional
 from engine.units import AccountId, InstrumentId, OrderId
 
 
@@ -39,53 +45,102 @@ class CancelAllAnswer(msgspec.Struct, frozen=True, kw_only=True):
     refused_instruments: int
 
 
+class OrdersAnswer(msgspec.Struct, frozen=True):
+    """A page of open orders."""
+
+    orders: list[OrderAnswer]
+    as_of_sequence: int
+
+
 class OrderRoutes:
     """What a trader does with orders."""
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
+        self._entry = OrderEntry(edge)
 
-    def blueprint(self) -> Blueprint:
-        """The routes, to be registered with the app."""
-        routes = Blueprint("orders", __name__, url_prefix="/v1/orders")
-        routes.post("")(self.place)
-        routes.get("")(self.open_orders)
-        routes.delete("")(self.cancel_all)
-        routes.get("/<order_id>")(self.one)
-        routes.put("/<order_id>")(self.replace)
-        routes.delete("/<order_id>")(self.cancel)
-        routes.get("/by-client-id/<client_order_id>")(self.one_by_client_id)
-        routes.put("/by-client-id/<client_order_id>")(self.replace_by_client_id)
-        routes.delete("/by-client-id/<client_order_id>")(self.cancel_by_client_id)
+    def routes(self) -> Routes:
+        """What is declared to the app."""
+        routes = Routes("orders", "/v1/orders")
+        read, trade = Permission.READ, Permission.TRADE
+        one: dict[str, Any] = {
+            "query": AccountQuery,
+            "answer": OrderAnswer | InFlightAnswer,
+            "other_errors": (409, 422),
+        }
+        replace: dict[str, Any] = {"body": ReplaceForm, "answer": ReplaceAnswer}
+        cancel: dict[str, Any] = {
+            "query": AccountQuery,
+            "answer": CancelAnswer,
+            "is_calming": True,
+        }
+        routes.post("", self.place, trade, body=AnyOrderForm, answer=OrderAnswer, status=201)
+        routes.get("", self.open_orders, read, query=OrdersQuery, answer=OrdersAnswer)
+        routes.delete(
+            "",
+            self.cancel_all,
+            trade,
+            query=CancelAllQuery,
+            answer=CancelAllAnswer,
+            other_statuses=(202,),
+            is_calming=True,
+        )
+        routes.get("/<order_id>", self.one, read, query=AccountQuery, answer=OrderAnswer)
+        routes.put("/<order_id>", self.replace, trade, **replace)
+        routes.delete("/<order_id>", self.cancel, trade, **cancel)
+        by_client_id = "/by-client-id/<client_order_id>"
+        routes.get(by_client_id, self.one_by_client_id, read, **one)
+        routes.put(by_client_id, self.replace_by_client_id, trade, **replace)
+        routes.delete(by_client_id, self.cancel_by_client_id, trade, **cancel)
         return routes
 
     async def place(self) -> Response:
         """POST /v1/orders: any type of order; its `client_order_id` is its idempotency key."""
-        caller = self._edge.caller(Role.TRADE)
-        form = await body(PLACE)
-        account_id = caller.acts_for(form.account)
-        text = self._text(self._edge.instrument(form.instrument))
-        command = self._commands(account_id, text).place(form)
-        record = await self._edge.submit(command, account_id, form.client_order_id)
-        return answer(order_answers.of_placing(record, text), 201)
+        form, sent = read_order(await sent_json(), PLACE)
+        entered = self._entry.order(form, sent, self._edge.caller)
+        record = await self._edge.submit(
+            entered.command, entered.account_id, entered.key, entered.body_digest
+        )
+        return answer(entered.answer(record), 201)
 
     async def replace(self, order_id: str) -> Response:
         """PUT /v1/orders/ID: new price and total quantity for a resting order."""
         account_id, form = await self._replacing()
-        order = self._edge.service.order(numbered(order_id), account_id)
-        return await self._replace(account_id, order.instrument_id, order.order_id, "", form)
+        number = numbered(order_id)
+        instrument_id = await self._instrument_of(account_id, number)
+        return await self._replace(account_id, instrument_id, number, "", form)
 
     async def replace_by_client_id(self, client_order_id: str) -> Response:
         """PUT /v1/orders/by-client-id/ID: the same, also behind a place still in flight."""
         account_id, form = await self._replacing()
         key = checked_key(client_order_id, "client_order_id")
-        instrument_id = self._edge.service.order_instrument(account_id, key)
+        instrument_id = await self._instrument_of(account_id, key)
         return await self._replace(account_id, instrument_id, OrderId(0), key, form)
 
     async def _replacing(self) -> tuple[AccountId, ReplaceForm]:
-        caller = self._edge.caller(Role.TRADE)
         form = await body(REPLACE)
-        return caller.acts_for(form.account), form
+        return self._edge.caller.acts_for(form.account), form
+
+    async def _instrument_of(self, account_id: AccountId, name: OrderId | str) -> InstrumentId:
+        """What the order trades that a request names, by either id.
+
+        A repeat names it as the first request did, and is answered when nobody knows it any more.
+        Raises: NotFound, what `Service.answered` raises.
+        """
+        service = self._edge.service
+        try:
+            if isinstance(name, str):
+                return service.order_instrument(account_id, name)
+            return service.order(name, account_id).instrument_id
+        except NotFound:
+            key = sent_key()
+            answered = await service.answered(account_id, key) if key else None
+            if answered is None:
+                raise
+            command = (await service.record(answered.sequence)).command
+            if not isinstance(command, CancelOrder | ReplaceOrder):
+                raise
+            return command.instrument_id
 
     async def _replace(
         self,
@@ -102,15 +157,16 @@ class OrderRoutes:
 
     async def cancel(self, order_id: str) -> Response:
         """DELETE /v1/orders/ID."""
-        account_id = self._edge.caller(Role.TRADE).acts_for(query(AccountQuery).account)
-        order = self._edge.service.order(numbered(order_id), account_id)
-        return await self._cancel(CancelOrder(account_id, order.instrument_id, order.order_id))
+        account_id = self._edge.caller.acts_for(query(AccountQuery).account)
+        number = numbered(order_id)
+        instrument_id = await self._instrument_of(account_id, number)
+        return await self._cancel(CancelOrder(account_id, instrument_id, number))
 
     async def cancel_by_client_id(self, client_order_id: str) -> Response:
         """DELETE /v1/orders/by-client-id/ID: also behind a place still in flight."""
-        account_id = self._edge.caller(Role.TRADE).acts_for(query(AccountQuery).account)
+        account_id = self._edge.caller.acts_for(query(AccountQuery).account)
         key = checked_key(client_order_id, "client_order_id")
-        instrument_id = self._edge.service.order_instrument(account_id, key)
+        instrument_id = await self._instrument_of(account_id, key)
         return await self._cancel(CancelOrder(account_id, instrument_id, OrderId(0), key))
 
     async def _cancel(self, command: CancelOrder) -> Response:
@@ -120,12 +176,13 @@ class OrderRoutes:
 
     async def cancel_all(self) -> Response:
         """DELETE /v1/orders: every order placed before it. Waits until done, up to the deadline."""
-        caller, wanted = self._edge.caller(Role.TRADE), query(CancelAllQuery)
-        account_id = caller.acts_for(wanted.account)
+        wanted = query(CancelAllQuery)
+        account_id = self._edge.caller.acts_for(wanted.account)
         instrument_id = InstrumentId(0)
         if wanted.instrument is not None:
             instrument_id = self._edge.instrument(wanted.instrument).instrument_id
-        command = CancelAll(account_id, instrument_id)
+        key_id = self._edge.caller.key_id if wanted.scope == "key" else 0
+        command = CancelAll(account_id, instrument_id, key_id)
         record = await self._edge.submit(command, account_id, sent_key())
         [started] = [e for e in record.events if type(e) is CancelAllStarted]
         cancelled, refused_instruments, waiting = 0, 0, started.instruments
@@ -143,37 +200,46 @@ class OrderRoutes:
         return answer(complete, 202 if waiting else 200)
 
     async def one(self, order_id: str) -> Response:
-        """GET /v1/orders/ID: an open or recently closed order."""
-        account_id = self._edge.caller(Role.READ).acts_for(query(AccountQuery).account)
-        return self._order_answer(self._edge.service.order(numbered(order_id), account_id))
+        """GET /v1/orders/ID: open, or ended however long ago."""
+        account_id = self._edge.caller.acts_for(query(AccountQuery).account)
+        return self._order_answer(
+            await self._edge.service.order_ever(numbered(order_id), account_id)
+        )
 
     async def one_by_client_id(self, client_order_id: str) -> Response:
         """GET /v1/orders/by-client-id/ID: found, in flight, refused as recorded, or 404."""
-        account_id = self._edge.caller(Role.READ).acts_for(query(AccountQuery).account)
+        account_id = self._edge.caller.acts_for(query(AccountQuery).account)
         key = checked_key(client_order_id, "client_order_id")
         service = self._edge.service
         try:
             order = service.order_by_client_id(account_id, key)
         except NotFound:
-            await self._raise_refusal(account_id, key)
-            raise
+            return self._order_answer(await self._long_ago(account_id, key))
         if order is None:
-            return answer(order_answers.InFlightAnswer(key))
-        return self._order_answer(order)
+            return answer(InFlightAnswer(key))
+        return self._order_answer(OrderRow(service.released.sequence, order))
 
-    async def _raise_refusal(self, account_id: AccountId, key: str) -> None:
-        """If the command of a key was refused, that is what became of it."""
-        answered = self._edge.service.released.keys.get(account_id, key)
-        if answered is not None:
-            record = await self._edge.service.record(answered.sequence)
-            if record.refusal is not None:
-                g.replayed = True
-                raise refused(record.refusal, record.command)
+    async def _long_ago(self, account_id: AccountId, key: str) -> OrderRow:
+        """What became of an order that is neither open nor among those that ended lately.
+
+        Raises: Rejected if it was refused, what `Service.order_ever` raises.
+        """
+        service = self._edge.service
+        answered = await service.answered(account_id, key)
+        if answered is None:
+            raise NotFound(f"no order {key}")
+        record = await service.record(answered.sequence)
+        if record.refusal is not None:
+            g.replayed = True
+            raise refused(record.refusal, record.command)
+        if not isinstance(record.command, PlaceOrder | PlaceConditional):
+            raise NotFound(f"no order {key}")
+        return await service.order_ever(OrderId(answered.sequence), account_id)
 
     async def open_orders(self) -> Response:
         """GET /v1/orders: the account's open orders, oldest first, in pages."""
-        caller, wanted = self._edge.caller(Role.READ), query(OrdersQuery)
-        account_id = caller.acts_for(wanted.account)
+        wanted = query(OrdersQuery)
+        account_id = self._edge.caller.acts_for(wanted.account)
         released = self._edge.service.released
         orders = released.orders.open_of(account_id).values()
         found = (order for order in orders if order.order_id > wanted.after)
@@ -185,17 +251,17 @@ class OrderRoutes:
             order_answers.of_order(order, self._text(texts[order.instrument_id]), released.sequence)
             for order in islice(found, wanted.limit)
         ]
-        return answer({"orders": rows, "as_of_sequence": released.sequence})
+        return answer(OrdersAnswer(rows, released.sequence))
 
-    def _order_answer(self, order: Order) -> Response:
-        released = self._edge.service.released
-        text = self._text(self._edge.directory.instruments[order.instrument_id])
-        return answer(order_answers.of_order(order, text, released.sequence))
+    def _order_answer(self, row: OrderRow) -> Response:
+        text = self._text(self._edge.directory.instruments[row.order.instrument_id])
+        return answer(order_answers.of_order(row.order, text, row.sequence))
 
     def _commands(self, account_id: AccountId, text: InstrumentText) -> CommandsOf:
         reference = self._edge.service.released.reference_price_ticks(text.instrument.instrument_id)
         slippage_ppm = self._edge.settings.market_slippage_ppm
-        return CommandsOf(account_id, text, reference, slippage_ppm)
+        key_id = self._edge.caller.key_id
+        return CommandsOf(account_id, text, reference, slippage_ppm, key_id)
 
     def _text(self, instrument: Instrument) -> InstrumentText:
         return InstrumentText.of(instrument, self._edge.directory)

@@ -9,7 +9,7 @@ refusal, a malformed body and a wrong path all pass through here, and nowhere el
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from quart import Response, g, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from api import plain_words
 from engine import errors
 from engine.messages import Refused
 from engine.ports import Clock
@@ -26,8 +27,11 @@ from engine.refusals import Reason
 log = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
+REQUEST_ID_CHARACTERS_MAX: Final = 64
+#: Of an id that was made here; what stands before a message's own is never cut shorter.
+_MADE_CHARACTERS: Final = 20
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_NO_ROUTE: Final = "There is no such route; GET /v1 lists them all."
+_NO_ROUTE: Final = "There is no such route; GET /v1 lists them all, /v1/docs explains them."
 _FIELD_PATH: Final = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 _NAMED_FIELD: Final = re.compile(r"field `([^`]*)`")
 
@@ -41,6 +45,7 @@ class Problem(msgspec.Struct, frozen=True):
     field: str = ""
     rule: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    facts: tuple[tuple[str, int | float], ...] = ()  # numbers that help a program, by name
 
 
 def _later(seconds: int) -> tuple[tuple[str, str], ...]:
@@ -75,6 +80,14 @@ FAULTS: Final[dict[type[errors.EngineError], Problem]] = {
     ),
     errors.StorageError: Problem(
         503, "STORAGE_UNAVAILABLE", "The database did not answer. Repeat later.", "", "", _later(5)
+    ),
+    errors.HistoryBehind: Problem(
+        503,
+        "HISTORY_BEHIND",
+        "What this needs is not in the history yet. Nothing was accepted. Repeat later.",
+        "",
+        "",
+        _later(1),
     ),
     errors.StorageUnusable: Problem(
         503, "STORAGE_UNUSABLE", "The database cannot serve the engine."
@@ -143,6 +156,11 @@ def of_status(status: int, message: str, headers: Sequence[tuple[str, str]] = ()
     return Problem(status, code, message, headers=tuple(headers))
 
 
+NOT_UTF8: Final = Problem(400, "MALFORMED_JSON", "JSON must be UTF-8.")
+TOO_DEEP: Final = Problem(400, "MALFORMED_JSON", "JSON is nested too deeply.")
+OUR_FAULT: Final = of_status(500, "The server failed; the request id finds it in the log.")
+
+
 def of_fault(fault: errors.EngineError) -> Problem:
     """The problem of a fault; its own text is shown only where the caller is to act on it."""
     for kind in type(fault).__mro__:
@@ -161,7 +179,7 @@ def of_refusal(refused: Refused) -> Problem:
     'Refused: insufficient funds.'
     """
     reason = refused.reason
-    message = f"Refused: {reason.value.lower().replace('_', ' ')}."
+    message = plain_words.of_refusal(reason.value, refused.rule)
     return Problem(
         REFUSAL_STATUS.get(reason, 422), reason.value, message, refused.field, refused.rule
     )
@@ -175,13 +193,13 @@ def of_undecodable(error: msgspec.DecodeError) -> Problem:
     """
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):
-        return Problem(400, "MALFORMED_JSON", text)
+        return Problem(400, "MALFORMED_JSON", plain_words.of_decoder(text, ""))
     found = _FIELD_PATH.search(text)
     message = text[: found.start()] if found else text
     place = found[1] if found else ""
     if named := _NAMED_FIELD.search(message):  # a missing or unknown field is named, not located
         place = f"{place}.{named[1]}" if place else named[1]
-    return Problem(400, "INVALID_FIELD", message + ".", field=place)
+    return Problem(400, "INVALID_FIELD", plain_words.of_decoder(message, place) + ".", field=place)
 
 
 def of_http(error: HTTPException) -> Problem:
@@ -191,16 +209,25 @@ def of_http(error: HTTPException) -> Problem:
     return of_status(error.code or 500, message, headers)
 
 
-def encode(problem: Problem, server_time_ns: int, request_id: str) -> bytes:
-    """The JSON body that a caller sees."""
-    error: dict[str, str | int] = {"code": problem.code, "message": problem.message}
+def error_object(
+    problem: Problem, server_time_ns: int, request_id: str
+) -> dict[str, str | int | float]:
+    """What a caller is told of a problem, wherever it is told."""
+    error: dict[str, str | int | float] = {"code": problem.code, "message": problem.message}
     if problem.field:
         error["field"] = problem.field
     if problem.rule:
         error["rule"] = problem.rule
+    error.update(problem.facts)
     error["server_time_ns"] = server_time_ns
     error["request_id"] = request_id
-    return orjson.dumps({"error": error})
+    return error
+
+
+def encode(problem: Problem, server_time_ns: int, request_id: str) -> bytes:
+    """The JSON body that a caller sees, one line for whoever reads it in a terminal."""
+    error = error_object(problem, server_time_ns, request_id)
+    return orjson.dumps({"error": error}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def accepted_request_id(sent: str | None) -> str:
@@ -216,22 +243,44 @@ def accepted_request_id(sent: str | None) -> str:
     return f"req-{secrets.token_hex(8)}"
 
 
+def message_request_id(connection_id: str, message_id: int | str | None) -> str:
+    """The request id of one message on a socket: the socket's own, then the message's.
+
+    Of what is longer than any request id may be, the socket's end is left out first, then the
+    message's beginning.
+
+    >>> message_request_id("bot-7", 31)
+    'bot-7:31'
+    """
+    if message_id is None:
+        return connection_id
+    message = str(message_id)
+    most = REQUEST_ID_CHARACTERS_MAX - 1
+    connection = connection_id[: max(_MADE_CHARACTERS, most - len(message))]
+    return f"{connection}:{message[-(most - len(connection)) :]}"
+
+
 def request_id() -> str:
     """The id of the request at hand; the same however often it is asked."""
-    if "request_id" not in g:
+    known: str | None = g.get("request_id")
+    if known is None:
         source = websocket if has_websocket_context() else request
-        g.request_id = accepted_request_id(source.headers.get(REQUEST_ID_HEADER))
-    return str(g.request_id)
+        known = g.request_id = accepted_request_id(source.headers.get(REQUEST_ID_HEADER))
+    return known
 
 
 class Answers:
     """Turns problems into responses of one app, stamped with its clock."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, counted: Callable[[str], None] | None = None) -> None:
+        """Whoever counts codes is told each of them by `counted`."""
         self._clock = clock
+        self._counted = counted
 
     def answer(self, problem: Problem) -> Response:
         """The response for the request at hand."""
+        if self._counted is not None:
+            self._counted(problem.code)
         body = encode(problem, self._clock.now_ns(), request_id())
         return Response(
             body, problem.status, dict(problem.headers), content_type="application/json"
@@ -251,17 +300,17 @@ class Answers:
 
     async def on_no_text(self, _: UnicodeDecodeError) -> Response:
         """Answers JSON that is not UTF-8; the decoder has no error of its own for it."""
-        return self.answer(Problem(400, "MALFORMED_JSON", "JSON must be UTF-8."))
+        return self.answer(NOT_UTF8)
 
     async def on_too_deep(self, _: RecursionError) -> Response:
         """Answers JSON nested deeper than the decoder goes."""
         log.warning("request %s: nested too deeply", request_id())
-        return self.answer(Problem(400, "MALFORMED_JSON", "JSON is nested too deeply."))
+        return self.answer(TOO_DEEP)
 
     async def on_exception(self, error: Exception) -> Response:
         """Answers our own bug: logged with the request's id, without detail to the caller."""
         log.error("request %s failed", request_id(), exc_info=error)
-        return self.answer(of_status(500, "The server failed; the request id finds it in the log."))
+        return self.answer(OUR_FAULT)
 
 
 async def _stamp(response: Response) -> Response:
@@ -269,13 +318,13 @@ async def _stamp(response: Response) -> Response:
     return response
 
 
-def install(app: QuartTrio, clock: Clock) -> Answers:
+def install(app: QuartTrio, clock: Clock, counted: Callable[[str], None] | None = None) -> Answers:
     """Make every error of `app` JSON, and every answer carry its request id.
 
     A path is taken as it was sent: nothing is tidied, and the path of an order whose id was left
     empty, `/v1/orders/`, is not the one that cancels them all.
     """
-    answers = Answers(clock)
+    answers = Answers(clock, counted)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.register_error_handler(HTTPException, answers.on_http)

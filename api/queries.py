@@ -11,6 +11,11 @@ AccountNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=INT64_MAX)]
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
 #: Text that is journaled; every number and text that reaches a command is bounded here.
 ShortText: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
+#: A price, quantity or amount. The pattern is for those who read the schema; `api.decimals` judges.
+DecimalText: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(extra_json_schema={"pattern": r"^[0-9]*\.?[0-9]*$", "maxLength": 32}),
+]
 RatePpm: TypeAlias = Annotated[int, msgspec.Meta(ge=-RATE_ONE_PPM, le=RATE_ONE_PPM)]
 RowsWanted: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=ROWS_MAX)]
 

@@ -4,7 +4,9 @@ from typing import Final
 
 import msgspec
 
+from api import problems
 from api.problems import HTTP_CODES, Problem, of_refusal
+from engine.errors import EngineError
 from engine.messages import Refused
 from engine.orderbook.messages import PlaceOrder
 from engine.products.withdrawals.messages import RequestWithdrawal
@@ -61,3 +63,25 @@ def refused(refusal: Refused, command: object = None) -> Rejected:
     elif field == "quantity" and isinstance(command, PlaceOrder) and command.budget_minor:
         field = "budget"
     return Rejected(msgspec.structs.replace(problem, field=field))
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem of what went wrong with one request among others that are answered beside it.
+
+    >>> problem_of(RecursionError()).code
+    'MALFORMED_JSON'
+    """
+    match error:
+        case Rejected():
+            return error.problem
+        case EngineError():
+            return problems.of_fault(error)
+        case msgspec.DecodeError():
+            return problems.of_undecodable(error)
+        case UnicodeDecodeError():
+            return problems.NOT_UTF8
+        case RecursionError():
+            return problems.TOO_DEEP
+        case _:
+            problems.log.error("one of several failed", exc_info=error)
+            return problems.OUR_FAULT

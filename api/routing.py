@@ -5,7 +5,8 @@ handler runs, the OpenAPI document, and the test of every route by every kind of
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from quart import Blueprint, Response
@@ -13,16 +14,18 @@ from quart import Blueprint, Response
 from api.queries import NoQuery
 from engine.accounts.messages import Permission
 
-Handler = Callable[..., Awaitable[Response]]
+Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One route. `permission` None is open to all; `is_calming` ones are never throttled.
 
     `body` and `query` are the types that the handler decodes, `answer` the type of what it answers
-    with `status`.
+    with `status`, or with one of `other_statuses`; `other_errors` are those that its kind of route
+    usually has not. `weight` is what it counts for rates.
     """
 
+    subject: str
     method: str
     path: str
     handler: Handler
@@ -31,8 +34,20 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     query: Any = NoQuery
     answer: Any = None
     status: int = 200
+    other_statuses: tuple[int, ...] = ()
+    other_errors: tuple[int, ...] = ()
+    content_type: str = "application/json"
     weight: int = 1
     is_calming: bool = False
+
+    @property
+    def about(self) -> str:
+        """The first line of what its handler's docstring says."""
+        return (self.handler.__doc__ or "").partition("\n")[0]
+
+
+#: Puts what every request must pass in front of a route's handler.
+Guard: TypeAlias = Callable[[Route], Handler]
 
 
 class Routes:
@@ -79,12 +94,21 @@ class Routes:
         fields: dict[str, Any],
     ) -> None:
         whole = self._prefix + path
-        route = Route(method=method, path=whole, handler=handler, permission=permission, **fields)
-        self.table.append(route)
+        self.table.append(
+            Route(
+                subject=self._name,
+                method=method,
+                path=whole,
+                handler=handler,
+                permission=permission,
+                **fields,
+            )
+        )
 
-    def blueprint(self) -> Blueprint:
-        """What the app registers."""
+    def blueprint(self, guard: Guard) -> Blueprint:
+        """What the app registers: every handler behind the guard."""
         blueprint = Blueprint(self._name, __name__)
         for route in self.table:
-            blueprint.route(route.path, methods=[route.method])(route.handler)
+            guarded = wraps(route.handler)(guard(route))
+            blueprint.route(route.path, methods=[route.method])(guarded)
         return blueprint

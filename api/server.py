@@ -5,8 +5,9 @@ them: stop accepting, close what is idle, let requests in flight finish, cut off
 """
 
 import logging
+import resource
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
@@ -19,7 +20,8 @@ from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState, Lifespa
 
 from api.body import WholeBody
 from api.connection import House
-from api.limits import Bind, ServerCounts, ServerLimits
+from api.limits import FILES_BESIDE_CONNECTIONS, Bind, ServerCounts, ServerLimits
+from api.sockets.wire import Session
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ async def serve(
     bind: Bind,
     limits: ServerLimits,
     *,
+    sessions: Mapping[str, Session] | None = None,
     stopping: trio.Event | None = None,
     counts: ServerCounts | None = None,
     now_ns: Callable[[], int] = time.time_ns,
@@ -42,6 +45,7 @@ async def serve(
     Reports started, with the addresses in use, once clients can connect. Setting `stopping` closes
     the doors at once and idle connections with them, and leaves requests in flight
     `shutdown_s_max`; cancellation cuts everything off. `counts` shows what happens meanwhile.
+    `sessions` are the websockets by path: these requests never reach `app`.
 
     Raises: OSError when an address cannot be had; whatever the app raises while it starts.
     """
@@ -49,6 +53,7 @@ async def serve(
     counts = ServerCounts() if counts is None else counts
     guarded = ASGIWrapper(WholeBody(app, limits, counts, now_ns))
     config = hypercorn_config(limits)
+    make_room_for_files(limits)
     state: LifespanState = {}
     async with AsyncExitStack() as stack:
         listeners = await trio.open_tcp_listeners(
@@ -57,7 +62,7 @@ async def serve(
         for listener in listeners:
             await stack.enter_async_context(listener)
         await stack.enter_async_context(_started(guarded, config, state))
-        house = House(guarded, config, limits, counts, ConnectionState(state))
+        house = House(guarded, config, limits, counts, ConnectionState(state), sessions or {})
         addresses = [Bind(*listener.socket.getsockname()[:2]) for listener in listeners]
         await _welcome_until(stopping, house, listeners, partial(task_status.started, addresses))
 
@@ -68,15 +73,18 @@ async def _welcome_until(
     listeners: list[trio.SocketListener],
     started: Callable[[], None],
 ) -> None:
-    async with trio.open_nursery() as clients:
-        async with trio.open_nursery() as doors:
-            accepting = partial(trio.serve_listeners, handler_nursery=clients)
-            await doors.start(accepting, house.welcome, listeners)
-            started()
-            await stopping.wait()
-            doors.cancel_scope.cancel()
-        await house.close_when_idle()
-        clients.cancel_scope.deadline = trio.current_time() + house.limits.shutdown_s_max
+    async with trio.open_nursery() as writers:
+        await writers.start(house.switchboard.run)
+        async with trio.open_nursery() as clients:
+            async with trio.open_nursery() as doors:
+                accepting = partial(trio.serve_listeners, handler_nursery=clients)
+                await doors.start(accepting, house.welcome, listeners)
+                started()
+                await stopping.wait()
+                doors.cancel_scope.cancel()
+            await house.close_when_idle()
+            clients.cancel_scope.deadline = trio.current_time() + house.limits.shutdown_s_max
+        writers.cancel_scope.cancel()
     if clients.cancel_scope.cancelled_caught:
         log.warning("some requests were cut off: they took over %s s", house.limits.shutdown_s_max)
 
@@ -91,6 +99,18 @@ async def _started(app: AppWrapper, config: Config, state: LifespanState) -> Asy
         yield
         await lifespan.wait_for_shutdown()
         nursery.cancel_scope.cancel()
+
+
+def make_room_for_files(limits: ServerLimits) -> None:
+    """Let this process open a file for each connection, as far as the system allows."""
+    needed = limits.connections_max + FILES_BESIDE_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < needed:
+        log.warning("%s open files are allowed; connections_max needs %s", possible, needed)
 
 
 def hypercorn_config(limits: ServerLimits) -> Config:

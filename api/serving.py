@@ -8,30 +8,38 @@ database        the embedded PostgreSQL, brought back whenever it dies; or a ser
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from signal import SIGINT, SIGTERM
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 import trio
 
-from api.app import create_app
+from api.app import app_of, door_of
 from api.diagnosis import data_folder
+from api.master_secret import MasterSecret, master_secret
+from api.metrics import Metrics
 from api.server import serve
+from api.signing import AHEAD_MS_MAX
+from api.sockets.feed import feed_session
+from api.sockets.private import PrivateStream
 from config import Settings
 from config.loading import PREFIX
 from config.settings import DatabaseSettings
 from engine import runtime
+from engine.accounts.messages import KeyScheme
 from engine.gateways.custody import FileCustody, SimulatedCustody
-from engine.ports import Custody, JournalStore
-from engine.projector import keep_projecting
+from engine.ports import Custody, History, JournalStore
+from engine.projector.process import keep_projecting
 from engine.service import Service
 from engine.storage.bridge import AsyncioThread
 from engine.storage.embedded import EmbeddedPostgres
+from engine.storage.history import PostgresHistory
 from engine.storage.limits import StoreLimits
 from engine.storage.memory import MemoryJournalStore
+from engine.storage.memory_history import FollowingHistory
 from engine.storage.migrate import migrate
 from engine.storage.postgres import PostgresJournalStore
 from engine.wiring import Engine
@@ -42,6 +50,13 @@ _URL: Final = f"{PREFIX}DATABASE__URL"
 
 #: What to tell a newcomer once the server listens, given its service and its URL.
 Greet = Callable[[Service, str], Awaitable[str]]
+
+
+class Stores(NamedTuple):
+    """Where a server's journal is kept, and the history that follows it."""
+
+    journal: JournalStore
+    history: History
 
 
 class Shutdown:
@@ -89,44 +104,82 @@ async def run_server(
         await nursery.start(shutdown.watch)
         with shutdown.everything:
             if in_memory:
+                journal = MemoryJournalStore()
                 await _serve_from(
-                    MemoryJournalStore(), SimulatedCustody(), settings, greet, shutdown
+                    Stores(journal, FollowingHistory(journal)),
+                    SimulatedCustody(),
+                    master_secret(settings.api, None),
+                    settings,
+                    greet,
+                    shutdown,
                 )
             else:
-                async with _stored(settings.database, config_path) as store:
-                    custody = _file_custody(data_folder(settings.database))
-                    await _serve_from(store, custody, settings, greet, shutdown)
+                async with _stored(settings.database, config_path) as stores:
+                    folder = data_folder(settings.database)
+                    custody, master = _file_custody(folder), master_secret(settings.api, folder)
+                    await _serve_from(stores, custody, master, settings, greet, shutdown)
         nursery.cancel_scope.cancel()
     _log.info("stopped")
 
 
 async def _serve_from(
-    store: JournalStore, custody: Custody, settings: Settings, greet: Greet, shutdown: Shutdown
+    stores: Stores,
+    custody: Custody,
+    master: MasterSecret,
+    settings: Settings,
+    greet: Greet,
+    shutdown: Shutdown,
 ) -> None:
-    """Run an engine on a store, and a door in front of it."""
-    engine = Engine(store, custody, settings.engine)
-    service = Service(engine)
+    """Run an engine on its journal, and a door in front of it."""
+    engine = Engine(stores.journal, custody, settings.engine, stores.history)
+    service = Service(engine, stores.history)
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
         runtime.freeze()
-        await _keep_door(service, settings, greet, shutdown)
+        _warn_of_void_keys(service, master)
+        await _keep_door(service, master, settings, greet, shutdown)
         await engine.drain()
         nursery.cancel_scope.cancel()
 
 
+def _warn_of_void_keys(service: Service, master: MasterSecret) -> None:
+    """Say so when a database came without the master secret that its keys were made under."""
+    keys = service.released.rules.directory.keys.values()
+    void = [key.key_id for key in keys if key.scheme is KeyScheme.HMAC and master.is_new]
+    if void:
+        _log.warning("the master secret is new: bring back the old one, or replace", keys=void)
+
+
+def signed_ahead_s(now_ns: int, stamped_ns: int) -> float:
+    """How long a new door stays shut, so that nothing counts twice that was signed ahead of time.
+
+    What counted in an earlier life was stamped then, and signed for a second later at the most;
+    what was signed before the door opens is refused.
+    """
+    return max(0, stamped_ns + AHEAD_MS_MAX * 1_000_000 - now_ns) / 1e9 if stamped_ns else 0.0
+
+
 async def _keep_door(
-    service: Service, settings: Settings, greet: Greet, shutdown: Shutdown
+    service: Service, master: MasterSecret, settings: Settings, greet: Greet, shutdown: Shutdown
 ) -> None:
     """Let callers in until told to stop; returns once everybody inside is answered."""
-    door = partial(
+    await trio.sleep(signed_ahead_s(service.now_ns(), service.released.now_ns))
+    door = door_of(service, settings.api, master)
+    metrics = Metrics(door)
+    serving = partial(
         serve,
-        create_app(service, settings.api),
+        app_of(door.edge, door, metrics),
         settings.server.bind,
         settings.server.limits,
+        sessions={
+            "/v1/feed": feed_session(service, settings.api, door.edge.traffic.refused),
+            "/v1/stream": PrivateStream(door),
+        },
         stopping=shutdown.stopping,
+        counts=door.edge.counts,
     )
-    async with trio.open_nursery() as nursery:
-        addresses = await nursery.start(door)
+    async with metrics.watching(), trio.open_nursery() as nursery:
+        addresses = await nursery.start(serving)
         shutdown.is_serving = True
         url = addresses[0].url
         _log.info("serving", url=url, sequence=service.released.sequence)
@@ -134,21 +187,20 @@ async def _keep_door(
 
 
 @asynccontextmanager
-async def _stored(
-    settings: DatabaseSettings, config_path: Path | None
-) -> AsyncIterator[JournalStore]:
-    """The journal's store in a migrated database, and the projector that follows it."""
+async def _stored(settings: DatabaseSettings, config_path: Path | None) -> AsyncIterator[Stores]:
+    """Journal and history in a migrated database, and the projector between them."""
     limits = StoreLimits(lock_wait_s=settings.lock_wait_s)
     async with (
         _database(settings) as dsn,
         AsyncioThread() as bridge,
+        aclosing(PostgresHistory(bridge, dsn, limits)) as history,
         trio.open_nursery() as nursery,
     ):
         for name in await migrate(bridge, dsn):
             _log.info("migrated", migration=name)
         projector = partial(keep_projecting, projector_command(config_path), env=projector_env(dsn))
         await nursery.start(projector)
-        yield PostgresJournalStore(bridge, dsn, limits)
+        yield Stores(PostgresJournalStore(bridge, dsn, limits), history)
         nursery.cancel_scope.cancel()
 
 

@@ -5,12 +5,13 @@ from itertools import islice
 from typing import Final, cast
 
 import msgspec
-from quart import Blueprint, Response
+from quart import Response
 
 from api.decimals import amount_minor
 from api.edge import Edge, answer, body, numbered, query, sent_key
-from api.queries import AccountNumber, AccountQuery, Form, RowsWanted, ShortText
-from engine.accounts.messages import Role
+from api.queries import AccountNumber, AccountQuery, DecimalText, Form, RowsWanted, ShortText
+from api.routing import Routes
+from engine.accounts.messages import Permission
 from engine.errors import NotFound
 from engine.ledger.amounts import format_minor
 from engine.products.withdrawals.desk import Withdrawal, WithdrawalStatus
@@ -26,7 +27,7 @@ class WithdrawalForm(Form, frozen=True, kw_only=True):
     """Send an amount to a destination outside."""
 
     asset: ShortText
-    amount: ShortText
+    amount: DecimalText
     destination: ShortText
     account: AccountNumber | None = None
 
@@ -51,6 +52,20 @@ class WithdrawalAnswer(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str
 
 
+class WithdrawalsAnswer(msgspec.Struct, frozen=True):
+    """Withdrawals, newest first."""
+
+    withdrawals: list[WithdrawalAnswer]
+
+
+class WithdrawalCancelledAnswer(msgspec.Struct, frozen=True):
+    """The withdrawal ended before it was sent; its hold is gone."""
+
+    withdrawal_id: str
+    status: str
+    sequence: int
+
+
 _FORM: Final = msgspec.json.Decoder(WithdrawalForm)
 
 
@@ -60,20 +75,35 @@ class WithdrawalRoutes:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
-    def blueprint(self) -> Blueprint:
-        """The routes, to be registered with the app."""
-        routes = Blueprint("withdrawals", __name__, url_prefix="/v1/withdrawals")
-        routes.post("")(self.request)
-        routes.get("")(self.of_account)
-        routes.get("/<withdrawal_id>")(self.one)
-        routes.delete("/<withdrawal_id>")(self.cancel)
+    def routes(self) -> Routes:
+        """What is declared to the app."""
+        routes = Routes("withdrawals", "/v1/withdrawals")
+        read, transfer = Permission.READ, Permission.TRANSFER
+        routes.post(
+            "",
+            self.request,
+            transfer,
+            body=WithdrawalForm,
+            answer=WithdrawalAnswer,
+            status=201,
+        )
+        routes.get("", self.of_account, read, query=WithdrawalsQuery, answer=WithdrawalsAnswer)
+        routes.get("/<withdrawal_id>", self.one, read, query=AccountQuery, answer=WithdrawalAnswer)
+        routes.delete(
+            "/<withdrawal_id>",
+            self.cancel,
+            transfer,
+            query=AccountQuery,
+            answer=WithdrawalCancelledAnswer,
+            is_calming=True,
+        )
         return routes
 
     async def request(self) -> Response:
         """POST /v1/withdrawals: holds the amount now, sends it after the cooling-off time."""
-        caller = self._edge.caller(Role.TRADE)
         form = await body(_FORM)
-        account_id, asset = caller.acts_for(form.account), self._edge.asset(form.asset)
+        account_id = self._edge.caller.acts_for(form.account)
+        asset = self._edge.asset(form.asset)
         cooling_off_s = self._edge.service.settings.withdrawal_cooling_off_s
         command = RequestWithdrawal(
             account_id,
@@ -90,34 +120,34 @@ class WithdrawalRoutes:
 
     async def of_account(self) -> Response:
         """GET /v1/withdrawals: the account's, newest first."""
-        caller, wanted = self._edge.caller(Role.READ), query(WithdrawalsQuery)
-        account_id = caller.acts_for(wanted.account)
+        wanted = query(WithdrawalsQuery)
+        account_id = self._edge.caller.acts_for(wanted.account)
         found = (
             one
             for one in reversed(self._edge.service.released.withdrawals.all())
             if one.terms.account_id == account_id and wanted.status in (None, one.status)
         )
-        return answer({"withdrawals": withdrawal_answers(self._edge, found, wanted.limit)})
+        rows = withdrawal_answers(self._edge, found, wanted.limit)
+        return answer(WithdrawalsAnswer(rows))
 
     async def one(self, withdrawal_id: str) -> Response:
         """GET /v1/withdrawals/ID."""
-        caller, wanted = self._edge.caller(Role.READ), query(AccountQuery)
+        account_id = self._edge.caller.acts_for(query(AccountQuery).account)
         number = numbered(withdrawal_id)
         withdrawal = self._edge.service.released.withdrawals.get(number)
-        if withdrawal is None or withdrawal.terms.account_id != caller.acts_for(wanted.account):
+        if withdrawal is None or withdrawal.terms.account_id != account_id:
             raise NotFound(f"no withdrawal {number}")
         return answer(withdrawal_answer(self._edge, withdrawal))
 
     async def cancel(self, withdrawal_id: str) -> Response:
         """DELETE /v1/withdrawals/ID: while it is cooling off."""
-        caller, wanted = self._edge.caller(Role.TRADE), query(AccountQuery)
-        account_id = caller.acts_for(wanted.account)
+        account_id = self._edge.caller.acts_for(query(AccountQuery).account)
         number = GroupId(numbered(withdrawal_id))
         record = await self._edge.submit(
             CancelWithdrawal(account_id, number), account_id, sent_key()
         )
         status = WithdrawalStatus.CANCELLED.value
-        return answer({"withdrawal_id": str(number), "status": status, "sequence": record.sequence})
+        return answer(WithdrawalCancelledAnswer(str(number), status, record.sequence))
 
 
 def withdrawal_answers(

@@ -1,7 +1,7 @@
 """Settings from a TOML file and the environment, refused as a whole with every mistake named.
 
 An environment variable `OUTCRY__SECTION__KEY` overrides the file. A secret may also be given as
-the name of a file that holds it: `OUTCRY__SECTION__KEY_FILE`.
+the name of a file that holds it: `OUTCRY__SECTION__KEY_FILE`, unless there is a key of that name.
 """
 
 import re
@@ -16,7 +16,7 @@ import msgspec
 from config.settings import Settings
 
 PREFIX: Final = "OUTCRY__"
-SECRETS: Final = frozenset({("database", "url")})
+SECRETS: Final = frozenset({("database", "url"), ("api", "master_secret")})
 _FILE_SUFFIX: Final = "_file"
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -107,7 +107,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
         path = tuple(name.removeprefix(PREFIX).lower().split("__"))
         text = environ[name]
         secret = (*path[:-1], path[-1].removesuffix(_FILE_SUFFIX))
-        if secret != path and secret in SECRETS:
+        if secret != path and secret in SECRETS and path not in leaves():
             if name.removesuffix(_FILE_SUFFIX.upper()) in environ:
                 raise ConfigError(f"{name}: the same secret is also given without _FILE")
             path, text = secret, _read_secret(name, Path(text))

@@ -10,7 +10,10 @@ from cyclopts import App, Parameter
 
 from api import logs
 from bench.engine import engine_report
+from bench.feed import feed_report
+from bench.http import http_report
 from bench.match import match_report, scaling_report
+from bench.projector import projector_report
 from bench.recover import recover_report
 from bench.workloads import mixed, resting, write
 from config.settings import LogSettings
@@ -57,10 +60,46 @@ def engine(
 
 
 @app.command
+def projector(
+    *, orders: int = 100_000, instruments: int = 1, repeats: int = 3, as_json: AsJson = False
+) -> None:
+    """How fast does the projector drain a journal into the read models?"""
+    logs.configure(LogSettings(level="warning"))
+    _print(projector_report(orders=orders, instruments=instruments, repeats=repeats), as_json)
+
+
+@app.command
 def recover(*, orders: int = 200_000, repeats: int = 3, as_json: AsJson = False) -> None:
     """How long does a restart take, and what does a resting order weigh?"""
     logs.configure(LogSettings(level="warning"))
     _print(recover_report(orders=orders, repeats=repeats), as_json)
+
+
+@app.command
+def feed(
+    *,
+    subscribers: int = 200,
+    rate: int = 100,
+    seconds: float = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """How quickly do subscribers of the feed hear of every change, and at what cost?"""
+    logs.configure(LogSettings(level="warning"))
+    _print(feed_report(subscribers=subscribers, rate=rate, seconds=seconds), as_json)
+
+
+@app.command
+def http(
+    *,
+    in_memory: Annotated[bool, Parameter(name="--memory", help="Without a database.")] = False,
+    requests: int = 2_000,
+    repeats: int = 3,
+    as_json: AsJson = False,
+) -> None:
+    """How fast is the door, beside a handler that does nothing: requests, batches, sockets?"""
+    logs.configure(LogSettings(level="warning"))
+    store = "memory" if in_memory else "postgres"
+    _print(http_report(store=store, requests=requests, repeats=repeats), as_json)
 
 
 @app.command

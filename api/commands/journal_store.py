@@ -18,13 +18,26 @@ _SOCKET_LINE = 4  # of postmaster.pid, counted from 0
 
 @asynccontextmanager
 async def reading(settings: DatabaseSettings) -> AsyncIterator[PostgresJournalStore]:
-    """A store over the configured server, over a running engine's, or over one started for this.
+    """A store over the database that `reachable` finds.
 
     Raises: StorageUnusable, StorageError when there is none to read from.
     """
-    if settings.url:
-        async with _store(settings.url) as store:
+    async with reachable(settings) as url, AsyncioThread() as bridge:
+        store = PostgresJournalStore(bridge, url)
+        try:
             yield store
+        finally:
+            await store.aclose()
+
+
+@asynccontextmanager
+async def reachable(settings: DatabaseSettings) -> AsyncIterator[str]:
+    """The URL of the configured server, of a running engine's, or of one started for this.
+
+    Raises: StorageUnusable, StorageError when there is none.
+    """
+    if settings.url:
+        yield settings.url
         return
     folder = data_folder(settings)
     if not (folder / "cluster").exists():
@@ -36,24 +49,12 @@ async def reading(settings: DatabaseSettings) -> AsyncIterator[PostgresJournalSt
         url = running_url(folder)
         if url is None:
             raise
-        async with _store(url) as store:
-            yield store
+        yield url
         return
     try:
-        async with _store(server.dsn()) as store:
-            yield store
+        yield server.dsn()
     finally:
         await server.__aexit__(None, None, None)
-
-
-@asynccontextmanager
-async def _store(url: str) -> AsyncIterator[PostgresJournalStore]:
-    async with AsyncioThread() as bridge:
-        store = PostgresJournalStore(bridge, url)
-        try:
-            yield store
-        finally:
-            await store.aclose()
 
 
 def running_url(folder: Path) -> str | None:

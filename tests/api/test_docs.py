@@ -13,16 +13,19 @@ import trio
 from quart_trio import QuartTrio
 
 import api
-from api import problems
 from api.accounts import BalanceAnswer
-from api.app import create_app, overview_of
+from api.app import all_routes, create_app
 from api.demo import Secrets, seed
+from api.edge import Edge
+from api.error_codes import codes
 from api.order_answers import OrderAnswer, ReplaceAnswer
 from api.queries import Form
+from api.routing import Route
+from api.settings import ApiSettings
 from api.withdrawals import WithdrawalAnswer
-from engine.accounts.messages import Role
+from engine.accounts.messages import KeyScheme, Permission
 from engine.gateways.custody import SimulatedCustody
-from engine.ledger.amounts import AmountFault, AssetKind
+from engine.ledger.amounts import AssetKind
 from engine.orderbook.messages import (
     CancelReason,
     InstrumentState,
@@ -31,10 +34,10 @@ from engine.orderbook.messages import (
 )
 from engine.products.exchange.orders import OrderStatus
 from engine.products.withdrawals.desk import WithdrawalStatus
-from engine.refusals import Reason
 from engine.service import HealthStatus, Service
 from engine.settings import EngineSettings
 from engine.storage.memory import MemoryJournalStore
+from engine.storage.memory_history import FollowingHistory
 from engine.wiring import Engine
 
 PAGE = Path(api.__file__).parents[1] / "docs" / "api.md"
@@ -43,8 +46,9 @@ ENUMS: tuple[type[Enum], ...] = (
     CancelReason,
     HealthStatus,
     InstrumentState,
+    KeyScheme,
     OrderStatus,
-    Role,
+    Permission,
     SelfTradePrevention,
     TimeInForce,
     WithdrawalStatus,
@@ -55,8 +59,6 @@ ANSWERS: tuple[type[msgspec.Struct], ...] = (
     ReplaceAnswer,
     WithdrawalAnswer,
 )
-#: Found only in what an operator's command refuses under another name.
-INNER_FAULTS = frozenset((AmountFault.LOT_NOT_WHOLE, AmountFault.TICK_LOT_NOT_WHOLE))
 SECRETS = Secrets(admin="ock_admin", alice="ock_alice", bob="ock_bob")
 #: Differs from run to run; beyond it an answer is the same to the last letter.
 _VARYING = re.compile(r"_ns$|^secret$|^request_id$")
@@ -84,27 +86,15 @@ def examples() -> Iterator[Exchange]:
             yield Exchange(who, method, path, body, int(status), answer)
 
 
-def codes() -> dict[str, set[int]]:
-    """Every error code with its statuses, as the code states them."""
+def stated_codes() -> dict[str, set[int]]:
+    """Every error code that the sources of the edge state themselves, with its statuses."""
     stated: dict[str, set[int]] = {}
-
-    def note(code: str, status: int) -> None:
-        stated.setdefault(code, set()).add(status)
-
-    for reason in Reason:
-        note(reason.value, problems.REFUSAL_STATUS.get(reason, 422))
-    for problem in problems.FAULTS.values():
-        note(problem.code, problem.status)
-    for status, code in problems.HTTP_CODES.items():
-        note(code, status)
-    for fault in set(AmountFault) - INNER_FAULTS:
-        note(fault.value, 400)
     for path in Path(api.__file__).parent.glob("*.py"):
         source = path.read_text("utf-8")
         for status_text, code in re.findall(r'Problem\(\s*(\d{3}),\s*"([A-Z_]+)"', source):
-            note(code, int(status_text))
-        for code in re.findall(r'code: str = "([A-Z_]+)"|, "([A-Z]+_[A-Z_]+)"\)', source):
-            note(max(code), 400)
+            stated.setdefault(code, set()).add(int(status_text))
+        for code in re.findall(r'code: str = "([A-Z_]+)"|invalid\([^()]*"([A-Z_]+)"\)', source):
+            stated.setdefault(max(code), set()).add(400)
     return stated
 
 
@@ -122,6 +112,17 @@ def new_engine() -> Engine:
     return Engine(MemoryJournalStore(), SimulatedCustody(), EngineSettings())
 
 
+def new_service() -> Service:
+    """A service in front of nothing."""
+    engine = new_engine()
+    return Service(engine, FollowingHistory(engine.store))
+
+
+def declared() -> list[Route]:
+    """Every route of the app."""
+    return all_routes(Edge(new_service(), ApiSettings()))
+
+
 def forms(kind: type[Form] = Form) -> Iterator[type[Form]]:
     """Everything that a caller may fill in."""
     for form in kind.__subclasses__():
@@ -131,17 +132,24 @@ def forms(kind: type[Form] = Form) -> Iterator[type[Form]]:
 
 def test_the_page_names_every_route() -> None:
     page = PAGE.read_text("utf-8")
-    for row in overview_of(create_app(Service(new_engine())))["routes"]:
-        route = row["route"].replace("<path:symbol>", "SYMBOL")
+    for one in declared():
+        route = f"{one.method} {one.path}".replace("<path:symbol>", "SYMBOL")
         assert f"`{re.sub('<.*>', 'ID', route)}`" in page, route
 
 
 def test_the_page_shows_an_example_of_every_route() -> None:
     shown = {(one.method, re.sub(r"\?.*", "", one.path)) for one in examples()}
-    for row in overview_of(create_app(Service(new_engine())))["routes"]:
-        method, path = row["route"].split()
-        pattern = re.sub(r"<[^>]*>", "[^/]+", path)
-        assert any(m == method and re.fullmatch(pattern, p) for m, p in shown), row["route"]
+    for one in declared():
+        if one.content_type != "application/json":
+            continue
+        pattern = re.sub(r"<[^>]*>", "[^/]+", one.path)
+        assert any(m == one.method and re.fullmatch(pattern, p) for m, p in shown), one.path
+
+
+def test_the_table_of_codes_knows_every_code_that_is_stated_somewhere() -> None:
+    known = codes()
+    for code, statuses in stated_codes().items():
+        assert statuses <= known.get(code, set()), code
 
 
 def test_the_page_names_every_error_code_with_its_status() -> None:
@@ -175,7 +183,7 @@ def test_the_page_names_every_field_that_is_sent_or_answered() -> None:
 async def test_every_example_is_answered_as_shown(nursery: trio.Nursery) -> None:
     engine = new_engine()
     await nursery.start(engine.run)
-    service = Service(engine)
+    service = Service(engine, FollowingHistory(engine.store))
     await seed(service, SECRETS)
     app = create_app(service)
     for example in examples():

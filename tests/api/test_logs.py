@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -42,6 +43,21 @@ def test_lines_below_the_level_are_left_out_and_tracebacks_kept_in_one_line() ->
         log.exception("this")
     [line] = stream.getvalue().splitlines()
     assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_no_traceback_shows_what_variables_hold(format_: Literal["json", "console"]) -> None:
+    def check(secret: str) -> None:
+        raise PermissionError(len(secret))
+
+    stream = io.StringIO()
+    configure(LogSettings(format=format_), stream)
+    try:
+        check("ock_" + "hidden")
+    except PermissionError as error:
+        logging.getLogger("library").error("this", exc_info=error)
+    assert "PermissionError" in stream.getvalue()
+    assert "ock_hidden" not in stream.getvalue()
 
 
 def test_people_read_plain_words() -> None:

@@ -37,6 +37,19 @@ async def test_a_chunked_body_that_grows_too_large_is_answered_413(
     assert (await client.hear(until=b"}}")).startswith(b"HTTP/1.1 413 ")
 
 
+async def test_a_body_of_two_lengths_is_answered_400_and_ends_the_connection(
+    guarded: Start, example: ExampleApp
+) -> None:
+    site = await guarded(example)
+    client = await site.connect()
+    await client.send_head("POST /echo", "Content-Length: 4", "Transfer-Encoding: chunked")
+    await client.send(b"0\r\n\r\nGET /hello HTTP/1.1\r\nHost: test\r\n\r\n")
+    heard = await client.hear(until=b"<closed>")
+    assert heard.startswith(b"HTTP/1.1 400 ")
+    assert b"hello" not in heard
+    assert await site.says_hello()
+
+
 @pytest.mark.slow
 async def test_a_client_that_goes_on_sending_after_413_is_cut_off(
     guarded: Start, example: ExampleApp
@@ -69,8 +82,19 @@ async def test_a_body_that_does_not_arrive_is_answered_408(
     await client.send(b"012")
     heard = await client.hear()
     assert heard.startswith(b"HTTP/1.1 408 ")
-    assert heard.endswith(b"}}<closed>")
+    assert heard.endswith(b"}}\n<closed>")
     assert site.counts.bodies_too_slow == 1
+
+
+async def test_a_head_over_the_limit_is_answered_431_though_it_came_in_one_piece(
+    guarded: Start, example: ExampleApp
+) -> None:
+    site = await guarded(example, head_bytes_max=1_000)
+    client = await site.connect()
+    await client.send_head("GET /hello", "X-Long: " + "x" * 1_000)
+    heard = await client.hear(until=b"<closed>")
+    assert heard.startswith(b"HTTP/1.1 431 ")
+    assert await site.says_hello()
 
 
 async def test_a_head_over_the_limit_is_answered_431(guarded: Start, example: ExampleApp) -> None:
@@ -123,7 +147,7 @@ async def test_one_connection_more_than_the_maximum_is_answered_503_and_closed(
         await client.get_hello()
     refused = await (await site.connect()).hear()
     assert refused.startswith(b"HTTP/1.1 503 ")
-    assert refused.endswith(b"}}<closed>")
+    assert refused.endswith(b"}}\n<closed>")
     assert site.counts.connections_refused == 1
     await clients[0].stream.aclose()
     await trio.sleep(0.01)
@@ -183,7 +207,7 @@ async def test_a_refused_websocket_is_closed_after_its_json_error(
     await client.send_head("GET /feed", "Upgrade: websocket", "Connection: Upgrade")
     heard = await client.hear()
     assert heard.startswith(b"HTTP/1.1 400 ")
-    assert heard.endswith(b"}}<closed>")
+    assert heard.endswith(b"}}\n<closed>")
 
 
 async def test_stopping_refuses_new_clients_and_finishes_requests_in_flight(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -19,10 +20,11 @@ from api.auth import digest_of
 from api.commands.serve import leaves, serve_with, with_port
 from api.demo import KEYS_FILE, Demo, kept_secrets
 from api.first_key import greet_operator
-from api.serving import Greet, run_server
+from api.serving import Greet, run_server, signed_ahead_s
+from api.settings import ApiSettings
 from config import Settings
 from config.settings import DatabaseSettings, LogSettings, ServerSettings
-from engine.accounts.messages import Role
+from engine.accounts.messages import Permission
 from engine.service import Service
 
 Check = Callable[[Service, str], Any]
@@ -71,7 +73,8 @@ async def test_the_first_start_makes_one_admin_key_and_shows_it(
     async def check(service: Service, text: str) -> None:
         [key] = service.released.rules.directory.keys.values()
         secret = text.split("OUTCRY_KEY=")[1].split()[0]
-        assert (key.role, key.secret_digest) == (Role.ADMIN, digest_of(secret))
+        assert key.rights == {Permission.ADMIN}
+        assert (key.secret_digest, key.expires_at_ns) == (digest_of(secret), 0)
         async with client(text) as caller:
             headers = {"Authorization": f"Bearer {secret}"}
             assert (await caller.get("/v1/admin/actors", headers=headers)).status_code == 200
@@ -83,6 +86,17 @@ async def test_the_first_start_makes_one_admin_key_and_shows_it(
     with trio.fail_after(5):
         await run_server(settings_in(), then(greet_operator, check), in_memory=True)
     assert "OUTCRY_KEY" in capsys.readouterr().out
+
+
+async def test_a_master_secret_that_others_can_read_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "master"
+    path.touch(0o644)
+    settings = msgspec.structs.replace(settings_in(), api=ApiSettings(master_secret_file=str(path)))
+    assert await serve_with(settings, greet_operator, in_memory=True) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"outcry: MasterSecretUnusable: {path} can be read by others: chmod 600 {path}"
 
 
 async def test_a_request_under_way_is_answered_before_the_server_ends() -> None:
@@ -200,3 +214,9 @@ async def test_a_second_start_of_the_demo_finds_what_the_first_one_made(
 def test_nested_groups_come_apart_into_their_leaves() -> None:
     group = ExceptionGroup("outer", [ValueError("a"), ExceptionGroup("inner", [OSError("b")])])
     assert [str(leaf) for leaf in leaves(group)] == ["a", "b"]
+
+
+def test_a_door_opens_when_nothing_of_before_can_have_been_signed_for_later() -> None:
+    assert signed_ahead_s(now_ns=10**9, stamped_ns=0) == 0
+    assert signed_ahead_s(now_ns=5 * 10**9, stamped_ns=5 * 10**9 - 250_000_000) == 0.75
+    assert signed_ahead_s(now_ns=5 * 10**9, stamped_ns=4 * 10**9) == 0

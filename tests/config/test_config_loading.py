@@ -8,7 +8,7 @@ import pytest
 
 import config
 from config import ConfigError, Settings
-from config.loading import flat, leaves
+from config.loading import SECRETS, flat, leaves
 
 DEFAULT_TOML = Path(config.__file__).with_name("default.toml")
 
@@ -39,13 +39,21 @@ def test_every_key_of_the_default_file_is_explained_above_it() -> None:
         assert "=" not in line or line.startswith("#") or above.startswith("# "), line
 
 
+def test_the_master_secrets_file_is_a_setting_and_its_text_a_secret(tmp_path: Path) -> None:
+    path = str(tmp_path / "not made yet")
+    settings = config.load(None, {"OUTCRY__API__MASTER_SECRET_FILE": path}).api
+    assert (settings.master_secret, settings.master_secret_file) == ("", path)
+    assert config.load(None, {"OUTCRY__API__MASTER_SECRET": "hush"}).api.master_secret == "hush"
+    assert ("api", "master_secret") in SECRETS
+
+
 def test_the_environment_wins_over_the_file_and_both_over_the_default(tmp_path: Path) -> None:
     path = write(tmp_path, "[server]\nhost = '::1'\nport = 1\n[server.limits]\nidle_s_max = 5\n")
     environ = {"OUTCRY__SERVER__PORT": "2", "OUTCRY__SERVER__LIMITS__WRITE_S_MAX": "1.5"}
     server = config.load(path, {**environ, "PATH": "/bin"}).server
     assert (server.host, server.port) == ("::1", 2)
     assert (server.limits.idle_s_max, server.limits.write_s_max) == (5.0, 1.5)
-    assert server.limits.connections_max == 2_000
+    assert server.limits.connections_max == 4_096
     assert server.bind.url == "http://[::1]:2"
 
 

@@ -7,17 +7,16 @@ import httpx2
 import trio
 
 from api.app import create_app
-from api.auth import digest_of
+from api.auth import bearer_key
 from api.limits import Bind, ServerLimits
 from api.server import serve
 from engine.accounts.messages import (
     CreateAsset,
     CreateInstrument,
-    CreateKey,
     CreateOwner,
     Deposit,
     OpenAccount,
-    Role,
+    Permission,
     SetFees,
 )
 from engine.gateways.custody import SimulatedCustody
@@ -27,12 +26,15 @@ from engine.ledger.amounts import AssetKind
 from engine.service import Service
 from engine.settings import EngineSettings
 from engine.storage.memory import MemoryJournalStore
+from engine.storage.memory_history import FollowingHistory
 from engine.units import AccountId, AmountMinor, AssetId, InstrumentId, OwnerId
 from engine.wiring import Engine
 
 ALICE, BOB = AccountId(100), AccountId(101)
 #: Secret by name; every one of these keys is let in.
 KEYS = {"admin": "ock_admin", "alice": "ock_alice", "bob": "ock_bob", "reader": "ock_reader"}
+
+OF_TRADERS = (Permission.READ, Permission.TRADE, Permission.TRANSFER)
 
 
 async def until(met: Callable[[], bool], wait_s: float = 2.0) -> None:
@@ -49,6 +51,7 @@ class StallingStore(MemoryJournalStore):
         super().__init__()
         self._moving = trio.Event()
         self._moving.set()
+        self.rereads = 0
 
     def stall(self) -> None:
         """Let no append finish from here on."""
@@ -63,12 +66,27 @@ class StallingStore(MemoryJournalStore):
         await self._moving.wait()
         await super().append(block)
 
+    async def read_block_of(self, sequence: int) -> Block | None:
+        """Count who asks for old answers."""
+        self.rereads += 1
+        return await super().read_block_of(sequence)
+
+
+class StallingHistory(FollowingHistory):
+    """A history that can be made to fall behind its journal."""
+
+    stalls = False
+
+    async def _ready(self) -> None:
+        if not self.stalls:
+            await super()._ready()
+
 
 class Caller:
     """One key's way to the door."""
 
     def __init__(self, client: httpx2.AsyncClient, secret: str | None) -> None:
-        self._client = client
+        self.client = client
         self._headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
 
     async def ask(
@@ -80,8 +98,8 @@ class Caller:
             sent["Idempotency-Key"] = key
         if isinstance(body, str | bytes):
             sent.setdefault("Content-Type", "application/json")
-            return await self._client.request(method, path, content=body, headers=sent)
-        return await self._client.request(method, path, json=body, headers=sent)
+            return await self.client.request(method, path, content=body, headers=sent)
+        return await self.client.request(method, path, json=body, headers=sent)
 
     async def get(self, path: str) -> Any:
         """The JSON of a successful GET."""
@@ -125,9 +143,10 @@ class Venue:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.store = StallingStore()
+        self.history = StallingHistory(self.store)
         self.custody = SimulatedCustody()
         self.engine = Engine(self.store, self.custody, settings)
-        self.service = Service(self.engine)
+        self.service = Service(self.engine, self.history)
         self.bind = Bind(port=0)
 
     async def open(self, nursery: trio.Nursery, limits: ServerLimits) -> None:
@@ -166,10 +185,10 @@ class Venue:
             CreateOwner("Founders"),
             OpenAccount(OwnerId(1), "Alice"),
             OpenAccount(OwnerId(1), "Bob"),
-            CreateKey(Role.ADMIN, AccountId(0), digest_of(KEYS["admin"])),
-            CreateKey(Role.TRADE, ALICE, digest_of(KEYS["alice"])),
-            CreateKey(Role.TRADE, BOB, digest_of(KEYS["bob"])),
-            CreateKey(Role.READ, ALICE, digest_of(KEYS["reader"])),
+            bearer_key(KEYS["admin"], Permission.ADMIN),
+            bearer_key(KEYS["alice"], *OF_TRADERS, account_id=ALICE),
+            bearer_key(KEYS["bob"], *OF_TRADERS, account_id=BOB),
+            bearer_key(KEYS["reader"], Permission.READ, account_id=ALICE),
             *(
                 Deposit(account, AssetId(asset), AmountMinor(amount), "seed")
                 for account in (ALICE, BOB)
