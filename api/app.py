@@ -7,31 +7,31 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from api import problems
-from api.accounts import AccountRoutes
-from api.admin_directory import DirectoryRoutes
-from api.admin_keys import KeyRoutes
-from api.admin_money import MoneyRoutes
-from api.admin_risk import RiskRoutes
-from api.audit import AuditRoutes
-from api.auth import Doorkeeper
-from api.dead_man import DeadManRoutes
-from api.documents import DocumentRoutes
 from api.door import Door
 from api.edge import REPLAY_HEADER, Edge
-from api.health import HealthRoutes
-from api.markets import MarketRoutes
-from api.master_secret import MasterSecret
-from api.metrics import Metrics
-from api.order_batches import OrderBatchRoutes
-from api.order_history import OrderHistoryRoutes
-from api.orders import OrderRoutes
-from api.quart_app import OutcryApp
+from api.keys.auth import Doorkeeper
+from api.keys.master_secret import MasterSecret
+from api.metrics.scrape import Metrics
 from api.rejected import Rejected
+from api.routes.accounts import AccountRoutes
+from api.routes.admin_directory import DirectoryRoutes
+from api.routes.admin_keys import KeyRoutes
+from api.routes.admin_money import MoneyRoutes
+from api.routes.admin_risk import RiskRoutes
+from api.routes.audit import AuditRoutes
+from api.routes.dead_man import DeadManRoutes
+from api.routes.documents import DocumentRoutes
+from api.routes.health import HealthRoutes
+from api.routes.markets import MarketRoutes
+from api.routes.order_batches import OrderBatchRoutes
+from api.routes.order_history import OrderHistoryRoutes
+from api.routes.orders import OrderRoutes
+from api.routes.statements import StatementRoutes
+from api.routes.trades import TradeRoutes
+from api.routes.withdrawals import WithdrawalRoutes
 from api.routing import Route, Routes
 from api.settings import ApiSettings
-from api.statements import StatementRoutes
-from api.trades import TradeRoutes
-from api.withdrawals import WithdrawalRoutes
+from api.web.quart_app import OutcryApp
 from engine.service import Service
 
 _SUBJECTS: Final = (

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from api.limits import FILES_BESIDE_CONNECTIONS
+from api.web.limits import FILES_BESIDE_CONNECTIONS
 from config import Settings
 from config.settings import DatabaseSettings, ServerSettings
 from engine.errors import EngineError

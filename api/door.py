@@ -15,15 +15,15 @@ from quart import Response, g, request
 from structlog.contextvars import bind_contextvars
 
 from api import logs
-from api.addresses import client_address
-from api.auth import Caller, Doorkeeper, SentRequest
 from api.edge import Edge, sent_body
+from api.keys.addresses import client_address
+from api.keys.auth import Caller, Doorkeeper, SentRequest
+from api.keys.signing import SIGNATURE_HEADER
+from api.metrics.traffic import RouteTraffic
 from api.problems import Problem, of_status, request_id
 from api.rates import Rates, Standing
 from api.rejected import Rejected
 from api.routing import Handler, Route
-from api.signing import SIGNATURE_HEADER
-from api.traffic import RouteTraffic
 from engine.accounts.messages import Permission
 
 POLICY_HEADER: Final = "RateLimit-Policy"

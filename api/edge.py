@@ -13,15 +13,15 @@ from urllib.parse import unquote
 import msgspec
 from quart import Response, g, request
 
-from api.auth import Caller
 from api.clock import EdgeClock
-from api.limits import ServerCounts
-from api.master_secret import MasterSecret
-from api.nesting import is_too_deep
+from api.keys.auth import Caller
+from api.keys.master_secret import MasterSecret
+from api.metrics.traffic import Traffic
 from api.problems import TOO_DEEP, of_status, request_id
 from api.rejected import Rejected, invalid, refused, unknown
 from api.settings import ApiSettings
-from api.traffic import Traffic
+from api.web.limits import ServerCounts
+from api.web.nesting import is_too_deep
 from engine.accounts.directory import Directory
 from engine.errors import NotFound
 from engine.journal.records import Record

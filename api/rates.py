@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from api.addresses import address_of
+from api.keys.addresses import address_of
 
 _SECOND_NS: Final = 1_000_000_000
 _V6_NETWORK_BITS: Final = 64

@@ -19,12 +19,12 @@ import trio
 
 from api.app import app_of, door_of
 from api.diagnosis import data_folder
-from api.master_secret import MasterSecret, master_secret
-from api.metrics import Metrics
-from api.server import serve
-from api.signing import AHEAD_MS_MAX
+from api.keys.master_secret import MasterSecret, master_secret
+from api.keys.signing import AHEAD_MS_MAX
+from api.metrics.scrape import Metrics
 from api.sockets.feed import feed_session
 from api.sockets.private import PrivateStream
+from api.web.server import serve
 from config import Settings
 from config.loading import PREFIX
 from config.settings import DatabaseSettings

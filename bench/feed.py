@@ -24,11 +24,11 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
-from api.limits import Bind, ServerCounts, ServerLimits
-from api.server import serve
 from api.settings import ApiSettings
 from api.sockets.codec import JSON
 from api.sockets.feed import feed_session
+from api.web.limits import Bind, ServerCounts, ServerLimits
+from api.web.server import serve
 from bench.engine import open_store, running, seed_market
 from bench.machine import lookup_ns, machine_line, percentiles_ms
 from engine.orderbook.messages import OrderKind, PlaceOrder

@@ -21,7 +21,7 @@ import trio
 from api.client import Bearer, Client, Signed, admin_calls, calls
 from api.client.credentials import Credentials
 from api.commands.journal_store import reading
-from api.signing import WINDOW_MS_MAX
+from api.keys.signing import WINDOW_MS_MAX
 from bench.machine import fsync_ms, lookup_ns, machine_line, percentiles_ms, spread
 from bench.served import (
     EMPTY_PATH,

@@ -23,9 +23,9 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from api.limits import Bind, ServerLimits
-from api.quart_app import OutcryApp
-from api.server import serve
+from api.web.limits import Bind, ServerLimits
+from api.web.quart_app import OutcryApp
+from api.web.server import serve
 from engine.errors import InvariantViolated
 from engine.runtime import freeze, tune
 
@@ -191,7 +191,7 @@ class OutcryServer:
 
 
 class EmptyServer:
-    """Handlers that read a body and answer, behind `api.server.serve`. A context manager.
+    """Handlers that read a body and answer, behind `api.web.server.serve`. A context manager.
 
     `port` is that of an app like ours, `stock_port` of the framework's own kind of app, `bare_port`
     of an ASGI app without any framework.

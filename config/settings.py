@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from api.limits import Bind, ServerLimits
 from api.settings import ApiSettings
+from api.web.limits import Bind, ServerLimits
 from engine.settings import EngineSettings, ProjectorSettings
 
 

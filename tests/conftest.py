@@ -1,6 +1,7 @@
 """Fixtures that several parts of the suite share."""
 
 import itertools
+import logging
 import shutil
 import tempfile
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 import trio
 
 from engine.storage.bridge import AsyncioThread
@@ -20,6 +22,16 @@ NewDatabase = Callable[[AsyncioThread], Awaitable[str]]
 
 #: Nothing here has to survive a power cut; stores must be told so by `allow_unsafe`.
 UNSAFE = {"fsync": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Commands that a test runs in this process configure the log; the next test has its own."""
+    root, ours = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.configure(**ours)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ be looked up. `Call.because` adds a reason for the audit.
 
 from typing import Literal
 
-from api.admin_directory import (
+from api.client.call import ROWS_MAX, Call, PagedCall, deleting, paging, reading, segment, sending
+from api.routes.admin_directory import (
     AccountAnswer,
     AccountsAnswer,
     AssetAnswer,
@@ -19,19 +20,18 @@ from api.admin_directory import (
     OwnerForm,
     OwnersAnswer,
 )
-from api.admin_directory import AccountForm as AccountForm
-from api.admin_directory import AssetForm as AssetForm
-from api.admin_directory import InstrumentForm as InstrumentForm
-from api.admin_keys import KeyAnswer, KeyCreatedAnswer, KeyRevokedAnswer, KeysAnswer
-from api.admin_keys import KeyForm as KeyForm
-from api.admin_money import DepositForm as DepositForm
-from api.admin_money import MovedAnswer
-from api.admin_money import TransferForm as TransferForm
-from api.audit import Act, ActsAnswer
-from api.client.call import ROWS_MAX, Call, PagedCall, deleting, paging, reading, segment, sending
-from api.dead_man import SessionsAnswer
-from api.health import ActorsAnswer
-from api.risk_forms import (
+from api.routes.admin_directory import AccountForm as AccountForm
+from api.routes.admin_directory import AssetForm as AssetForm
+from api.routes.admin_directory import InstrumentForm as InstrumentForm
+from api.routes.admin_keys import KeyAnswer, KeyCreatedAnswer, KeyRevokedAnswer, KeysAnswer
+from api.routes.admin_keys import KeyForm as KeyForm
+from api.routes.admin_money import DepositForm as DepositForm
+from api.routes.admin_money import MovedAnswer
+from api.routes.admin_money import TransferForm as TransferForm
+from api.routes.audit import Act, ActsAnswer
+from api.routes.dead_man import SessionsAnswer
+from api.routes.health import ActorsAnswer
+from api.routes.risk_forms import (
     AnyHaltForm,
     FeesAnswer,
     FeesSetAnswer,
@@ -44,14 +44,14 @@ from api.risk_forms import (
     TierForm,
     TierSetAnswer,
 )
-from api.risk_forms import FeesForm as FeesForm
-from api.risk_forms import HaltAccountForm as HaltAccountForm
-from api.risk_forms import HaltEverythingForm as HaltEverythingForm
-from api.risk_forms import HaltInstrumentForm as HaltInstrumentForm
-from api.risk_forms import InstrumentLimitsForm as InstrumentLimitsForm
-from api.risk_forms import LimitsForm as LimitsForm
-from api.statements import LedgerEntriesAnswer, LedgerEntry
-from api.withdrawals import WithdrawalsAnswer
+from api.routes.risk_forms import FeesForm as FeesForm
+from api.routes.risk_forms import HaltAccountForm as HaltAccountForm
+from api.routes.risk_forms import HaltEverythingForm as HaltEverythingForm
+from api.routes.risk_forms import HaltInstrumentForm as HaltInstrumentForm
+from api.routes.risk_forms import InstrumentLimitsForm as InstrumentLimitsForm
+from api.routes.risk_forms import LimitsForm as LimitsForm
+from api.routes.statements import LedgerEntriesAnswer, LedgerEntry
+from api.routes.withdrawals import WithdrawalsAnswer
 from engine.accounts.messages import KeyScheme as KeyScheme
 from engine.accounts.messages import Permission as Permission
 from engine.ledger.amounts import AssetKind as AssetKind

@@ -12,49 +12,49 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from api.accounts import BalancesAnswer
-from api.admin_keys import KeyAnswer
 from api.client.call import ROWS_MAX, Call, PagedCall, deleting, paging, reading, segment, sending
 from api.client.errors import ErrorBody, Refused, Unanswered
 from api.client.resending import is_definite, leaves_doubt
-from api.dead_man import DeadManAnswer, DeadManForm
-from api.documents import OverviewAnswer
-from api.health import LiveAnswer
-from api.markets import DepthAnswer, InstrumentAnswer, InstrumentsAnswer, TimeAnswer
-from api.order_answers import CancelAnswer, OrderAnswer, ReplaceAnswer
-from api.order_batches import (
+from api.orders.answers import CancelAnswer, OrderAnswer, ReplaceAnswer
+from api.orders.forms import AnyOrderForm
+from api.orders.forms import CancelForm as CancelForm
+from api.orders.forms import LimitForm as LimitForm
+from api.orders.forms import LimitLeg as LimitLeg
+from api.orders.forms import MarketForm as MarketForm
+from api.orders.forms import OcoForm as OcoForm
+from api.orders.forms import ReplaceForm as ReplaceForm
+from api.orders.forms import StopForm as StopForm
+from api.orders.forms import StopLeg as StopLeg
+from api.orders.forms import StopLimitForm as StopLimitForm
+from api.orders.forms import StopLimitLeg as StopLimitLeg
+from api.orders.forms import TakeProfitForm as TakeProfitForm
+from api.orders.forms import TakeProfitLeg as TakeProfitLeg
+from api.orders.forms import TakeProfitLimitForm as TakeProfitLimitForm
+from api.orders.forms import TakeProfitLimitLeg as TakeProfitLimitLeg
+from api.routes.accounts import BalancesAnswer
+from api.routes.admin_keys import KeyAnswer
+from api.routes.dead_man import DeadManAnswer, DeadManForm
+from api.routes.documents import OverviewAnswer
+from api.routes.health import LiveAnswer
+from api.routes.markets import DepthAnswer, InstrumentAnswer, InstrumentsAnswer, TimeAnswer
+from api.routes.order_batches import (
     BatchAnswer,
     CancelBatchForm,
     PlaceBatchForm,
     ValidAnswer,
 )
-from api.order_forms import AnyOrderForm
-from api.order_forms import CancelForm as CancelForm
-from api.order_forms import LimitForm as LimitForm
-from api.order_forms import LimitLeg as LimitLeg
-from api.order_forms import MarketForm as MarketForm
-from api.order_forms import OcoForm as OcoForm
-from api.order_forms import ReplaceForm as ReplaceForm
-from api.order_forms import StopForm as StopForm
-from api.order_forms import StopLeg as StopLeg
-from api.order_forms import StopLimitForm as StopLimitForm
-from api.order_forms import StopLimitLeg as StopLimitLeg
-from api.order_forms import TakeProfitForm as TakeProfitForm
-from api.order_forms import TakeProfitLeg as TakeProfitLeg
-from api.order_forms import TakeProfitLimitForm as TakeProfitLimitForm
-from api.order_forms import TakeProfitLimitLeg as TakeProfitLimitLeg
-from api.order_history import OrderHistoryAnswer
-from api.orders import CancelAllAnswer, OrdersAnswer
-from api.sockets.feed_messages import TradeText
-from api.statements import StatementAnswer, StatementEntry
-from api.tickers import TickersAnswer
-from api.trades import CandlesAnswer, Fill, FillsAnswer, MarketTradesAnswer
-from api.withdrawals import (
+from api.routes.order_history import OrderHistoryAnswer
+from api.routes.orders import CancelAllAnswer, OrdersAnswer
+from api.routes.statements import StatementAnswer, StatementEntry
+from api.routes.tickers import TickersAnswer
+from api.routes.trades import CandlesAnswer, Fill, FillsAnswer, MarketTradesAnswer
+from api.routes.withdrawals import (
     WithdrawalAnswer,
     WithdrawalCancelledAnswer,
     WithdrawalForm,
     WithdrawalsAnswer,
 )
+from api.sockets.feed_messages import TradeText
 from engine.products.withdrawals.desk import WithdrawalStatus as WithdrawalStatus
 from engine.service import Health
 

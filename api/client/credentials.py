@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from api.signing import (
+from api.keys.signing import (
     KEY_ID_HEADER,
     NONCE_HEADER,
     SIGNATURE_HEADER,

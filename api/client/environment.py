@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from api.client.credentials import Bearer, Credentials, Signed
 from api.client.errors import ClientError
-from api.signing import bytes_of_base64url
+from api.keys.signing import bytes_of_base64url
 
 URL: Final = "http://127.0.0.1:8080"
 _SHARED: Final = "ocs_"

@@ -13,7 +13,7 @@ from cyclopts import Parameter, validators
 from api.commands.serve import InMemory, PortNumber, serve_with, with_port
 from api.commands.settings import ConfigPath, settings_of
 from api.commands.traders import SHUT_OUT, Seed
-from api.demo import Demo, TraderSecrets
+from api.demo.seeding import Demo, TraderSecrets
 from config import Settings
 from config.settings import DatabaseSettings
 from engine.actors.process import Companion, keep_running

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.admin_keys import KeyAnswer
 from api.client.admin_calls import KeyForm, create_key, keys, revoke_key
 from api.client.environment import NoKey, NoServer, server_of
 from api.client.errors import ClientError, Refused, Unanswered, Unreachable
 from api.client.http import Client
 from api.client.resending import Patience
+from api.routes.admin_keys import KeyAnswer
 from engine.accounts.messages import KeyScheme, Permission
 
 app = App(name="keys", help="List, make, replace and revoke API keys of a running server.")

@@ -12,7 +12,7 @@ from cyclopts import Parameter, validators
 
 from api import logs
 from api.commands.settings import ConfigPath, settings_of
-from api.first_key import greet_operator
+from api.keys.first_key import greet_operator
 from api.serving import Greet, run_server
 from config import Settings
 from engine.actors.supervisor import GaveUp

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.live import Live
 
 from api.client.environment import NoKey, server_of
-from api.top import Sample, Sampler
-from api.top_frame import frame
+from api.top.frame import frame
+from api.top.sampling import Sample, Sampler
 
 _ENDINGS: Final = frozenset((b"q", b"Q", b"\x04"))
 #: Of a picture that goes nowhere in particular.

@@ -13,7 +13,7 @@ from api import logs
 from api.client import Refused
 from api.client.environment import URL
 from api.commands.settings import ConfigPath, settings_of
-from api.traders import Does, Trader, run_traders
+from api.demo.traders import Does, Trader, run_traders
 from engine.actors.process import stop_on_end_of_input, stop_on_signals
 
 #: Where the keys are, and what their holders do.

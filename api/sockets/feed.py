@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from api import problems
-from api.addresses import client_address
 from api.clock import EdgeClock
 from api.decimals import InstrumentText
+from api.keys.addresses import client_address
 from api.rates import network_of
 from api.rejected import Rejected, invalid, unknown
 from api.settings import ApiSettings

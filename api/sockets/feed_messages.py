@@ -7,8 +7,8 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from api.routes.tickers import TickerAnswer
 from api.sockets.stream_messages import Op, PingOp
-from api.tickers import TickerAnswer
 
 #: Of one request; a socket may have more subscriptions than one request can name.
 CHANNELS_PER_REQUEST_MAX = 20

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import trio
 
-from api.auth import Caller
 from api.door import Door, too_many
+from api.keys.auth import Caller
 from api.problems import of_refusal, of_status
 from api.rejected import Rejected, forbidden, unknown
 from api.sockets.pipeline import Pipeline, Request

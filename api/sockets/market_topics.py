@@ -4,6 +4,7 @@ from collections import deque
 from typing import Final
 
 from api.decimals import InstrumentText
+from api.routes.tickers import ticker_answer
 from api.sockets.codec import Frame
 from api.sockets.feed_messages import (
     CandlesMessage,
@@ -13,7 +14,6 @@ from api.sockets.feed_messages import (
     TradesUpdate,
     TradeText,
 )
-from api.tickers import ticker_answer
 from engine.marketdata.candles import Candle
 from engine.marketdata.publications import (
     CandlesPublished,

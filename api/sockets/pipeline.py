@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from api.metrics.traffic import Traffic
 from api.problems import error_object
 from api.rejected import problem_of, refused
 from api.sockets.outbox import Outbox
 from api.sockets.stream_messages import Answer
-from api.traffic import Traffic
 from engine.actors.envelope import Envelope, Ticket
 from engine.actors.keys_recall import Held
 from engine.errors import EngineError, OutcomeUnknown, Overloaded

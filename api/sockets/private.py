@@ -10,9 +10,10 @@ import msgspec
 import trio
 from structlog.contextvars import bind_contextvars
 
-from api.addresses import client_address
-from api.auth import Caller, Login, SentRequest
 from api.door import FORWARDED_HEADER, Door, too_many
+from api.keys.addresses import client_address
+from api.keys.auth import Caller, Login, SentRequest
+from api.keys.signing import KEY_ID_HEADER
 from api.problems import (
     REQUEST_ID_HEADER,
     accepted_request_id,
@@ -21,7 +22,6 @@ from api.problems import (
     of_status,
 )
 from api.rejected import Rejected, invalid, problem_of
-from api.signing import KEY_ID_HEADER
 from api.sockets.codec import Codec
 from api.sockets.codes import CloseCode
 from api.sockets.key_session import KeySession

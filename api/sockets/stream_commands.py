@@ -6,17 +6,18 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from api import dead_man, order_answers
-from api.auth import Caller
 from api.decimals import InstrumentText
 from api.edge import Edge, checked_key, numbered
-from api.order_answers import ReplaceAnswer
-from api.order_batches import HeldAnswer, ValidAnswer
-from api.order_commands import CommandsOf
-from api.order_entry import EnteredOrder, OrderEntry
-from api.order_forms import AnyOrderForm, CancelForm, ReplaceForm
+from api.keys.auth import Caller
+from api.orders import answers as order_answers
+from api.orders.answers import ReplaceAnswer
+from api.orders.commands import CommandsOf
+from api.orders.entry import EnteredOrder, OrderEntry
+from api.orders.forms import AnyOrderForm, CancelForm, ReplaceForm
 from api.problems import message_request_id
 from api.rejected import invalid, refused
+from api.routes import dead_man
+from api.routes.order_batches import HeldAnswer, ValidAnswer
 from api.sockets.codec import Codec
 from api.sockets.pipeline import Request
 from api.sockets.stream_messages import (

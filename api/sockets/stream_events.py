@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import assert_never
 
-from api import order_answers
-from api.accounts import BalanceAnswer
 from api.decimals import InstrumentText
-from api.order_answers import OrderAnswer
+from api.orders import answers as order_answers
+from api.orders.answers import OrderAnswer
+from api.routes.accounts import BalanceAnswer
 from api.sockets.stream_messages import (
     LAST_INDEX,
     BalanceEvent,

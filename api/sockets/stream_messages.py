@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from api.accounts import BalanceAnswer
-from api.dead_man import TimeoutMs
 from api.edge import KEY_PATTERN
-from api.order_answers import OrderAnswer
-from api.order_forms import ClientOrderId
+from api.orders.answers import OrderAnswer
+from api.orders.forms import ClientOrderId
 from api.queries import AccountNumber, Number
+from api.routes.accounts import BalanceAnswer
+from api.routes.dead_man import TimeoutMs
 from engine.units import INT64_MAX
 
 MessageId: TypeAlias = (

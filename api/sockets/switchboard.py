@@ -7,11 +7,11 @@ from typing import Final
 
 import trio
 
-from api.faults import FaultLog, leaves
-from api.limits import ServerCounts, ServerLimits
 from api.sockets.codes import CloseCode
 from api.sockets.handshake import Accepted
 from api.sockets.wire import Session, Socket, SocketClosed
+from api.web.faults import FaultLog, leaves
+from api.web.limits import ServerCounts, ServerLimits
 
 #: Between two looks at every socket.
 _TICK_S: Final = 1.0

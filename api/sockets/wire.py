@@ -14,12 +14,12 @@ import trio
 from websockets.frames import Frame as WireFrame
 from websockets.frames import Opcode
 
-from api.limits import ServerCounts, ServerLimits
 from api.sockets.codes import CloseCode
 from api.sockets.handshake import Accepted
 from api.sockets.inbox import Inbox
 from api.sockets.outbox import Outbox, OutboxLimits
 from api.sockets.rate import Rate
+from api.web.limits import ServerCounts, ServerLimits
 
 #: One system call; a pipelining client gives way to the others after each.
 _RECEIVE_BYTES_MAX: Final = 65_536

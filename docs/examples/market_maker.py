@@ -26,7 +26,7 @@ from api.client import (
     server_of,
 )
 from api.client.environment import Server
-from api.markets import InstrumentAnswer
+from api.routes.markets import InstrumentAnswer
 
 BEAT_S = 0.5
 #: Silent for so long, our orders are cancelled.

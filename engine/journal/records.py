@@ -68,7 +68,7 @@ class Record(Message, frozen=True):
 
 
 #: What is stamped after its own window has passed gets this answer, from no desk.
-EXPIRED: Final = Refused(Reason.REQUEST_EXPIRED, "timestamp", "window")
+EXPIRED: Final = Refused(Reason.REQUEST_EXPIRED, rule="window")
 _EXCHANGE: Final = frozenset((*get_args(BookCommand), *get_args(ExchangeCommand)))
 _WITHDRAWALS: Final = frozenset(get_args(WithdrawalCommand))
 _SESSIONS: Final = frozenset(get_args(SessionCommand))

@@ -13,8 +13,8 @@ from hypercorn.config import Config
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
-from api.limits import Bind, ServerCounts, ServerLimits
-from api.server import serve
+from api.web.limits import Bind, ServerCounts, ServerLimits
+from api.web.server import serve
 
 
 class Client:

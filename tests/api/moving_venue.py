@@ -7,12 +7,12 @@ from typing import Any
 import trio
 
 from api.app import app_of, door_of
-from api.demo import Secrets, TraderSecrets, seed, seed_traders
-from api.limits import Bind, ServerCounts, ServerLimits
-from api.server import serve
+from api.demo.seeding import Secrets, TraderSecrets, seed, seed_traders
+from api.demo.traders import Does, Trader
 from api.settings import ApiSettings
 from api.sockets.private import PrivateStream
-from api.traders import Does, Trader
+from api.web.limits import Bind, ServerCounts, ServerLimits
+from api.web.server import serve
 from engine.gateways.custody import SimulatedCustody
 from engine.service import Service
 from engine.settings import EngineSettings

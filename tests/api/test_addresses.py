@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.addresses import client_address, is_within
+from api.keys.addresses import client_address, is_within
 
 PROXIES = ("10.0.0.0/8", "fd00::/8")
 

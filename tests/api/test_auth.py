@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api.auth import Caller, Doorkeeper, Login, SentRequest, digest_of
-from api.master_secret import MasterSecret
+from api.keys.auth import Caller, Doorkeeper, Login, SentRequest, digest_of
+from api.keys.master_secret import MasterSecret
+from api.keys.signing import Stamp, base64url, sign_ed25519, sign_hmac, signed_text
 from api.rejected import Rejected
 from api.settings import ApiSettings
-from api.signing import Stamp, base64url, sign_ed25519, sign_hmac, signed_text
 from engine.accounts.directory import Directory
 from engine.accounts.messages import ApiKey, KeyCreated, KeyRevoked, KeyScheme, Permission, Role
 from engine.units import AccountId, TimeNs

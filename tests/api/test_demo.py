@@ -12,9 +12,9 @@ import trio
 from api.commands.demo import TRADERS as TRADERS_PROCESS
 from api.commands.demo import traders_command, traders_env
 from api.commands.traders import traders_of
-from api.demo import TRADERS_FILE, Demo, TraderSecrets, seed, seed_traders
-from api.demo_lines import Lines
-from api.traders import Does
+from api.demo.lines import Lines
+from api.demo.seeding import TRADERS_FILE, Demo, TraderSecrets, seed, seed_traders
+from api.demo.traders import Does
 from engine.accounts.messages import Permission
 from engine.actors.process import keep_running
 from engine.gateways.custody import SimulatedCustody

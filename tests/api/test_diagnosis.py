@@ -14,7 +14,7 @@ import pytest
 from api import diagnosis
 from api.cli import main
 from api.diagnosis import Verdict
-from api.limits import ServerLimits
+from api.web.limits import ServerLimits
 from config import DatabaseSettings, ServerSettings
 from engine.storage.bridge import AsyncioThread
 from engine.storage.embedded import EmbeddedPostgres

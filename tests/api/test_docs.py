@@ -13,16 +13,16 @@ import trio
 from quart_trio import QuartTrio
 
 import api
-from api.accounts import BalanceAnswer
 from api.app import all_routes, create_app
-from api.demo import Secrets, seed
+from api.demo.seeding import Secrets, seed
 from api.edge import Edge
-from api.error_codes import codes
-from api.order_answers import OrderAnswer, ReplaceAnswer
+from api.openapi.error_codes import codes
+from api.orders.answers import OrderAnswer, ReplaceAnswer
 from api.queries import Form
+from api.routes.accounts import BalanceAnswer
+from api.routes.withdrawals import WithdrawalAnswer
 from api.routing import Route
 from api.settings import ApiSettings
-from api.withdrawals import WithdrawalAnswer
 from engine.accounts.messages import KeyScheme, Permission
 from engine.gateways.custody import SimulatedCustody
 from engine.ledger.amounts import AssetKind

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from api.master_secret import FILE_NAME, MasterSecret, MasterSecretUnusable, master_secret, new_salt
+from api.keys.master_secret import (
+    FILE_NAME,
+    MasterSecret,
+    MasterSecretUnusable,
+    master_secret,
+    new_salt,
+)
 from api.settings import ApiSettings
 
 SALT = "AAECAwQFBgcICQoLDA0ODw"

@@ -12,14 +12,14 @@ from quart_trio import QuartTrio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from api.app import all_routes, app_of, create_app
-from api.auth import bearer_key
 from api.edge import Edge
-from api.engine_metrics import ENGINE_METRICS, LINE_METRICS
-from api.loop_lag import LoopLag
+from api.keys.auth import bearer_key
+from api.metrics.engine import ENGINE_METRICS, LINE_METRICS
+from api.metrics.loop_lag import LoopLag
+from api.metrics.server import SERVER_METRICS
+from api.metrics.traffic import RouteClass, class_of
 from api.rates import RateSettings
-from api.server_metrics import SERVER_METRICS
 from api.settings import ApiSettings
-from api.traffic import RouteClass, class_of
 from engine.accounts.messages import CreateOwner, OpenAccount, Permission
 from engine.errors import StorageError
 from engine.gateways.custody import SimulatedCustody

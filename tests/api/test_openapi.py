@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from api.app import all_routes, create_app
-from api.docs_examples import curl
-from api.docs_page import page
 from api.edge import Edge
-from api.openapi import Book, document
+from api.openapi.document import Book, document
+from api.openapi.examples import curl
+from api.openapi.page import page
+from api.openapi.samples import sample
 from api.routing import Route
-from api.samples import sample
 from api.settings import ApiSettings
 from engine.gateways.custody import SimulatedCustody
 from engine.service import Service
@@ -182,6 +182,12 @@ def test_what_a_document_says_is_never_markup(whole: dict[str, Any]) -> None:
 def test_an_example_survives_a_quote_in_it() -> None:
     line = curl("post", "/v1/orders", {"label": "Bob's"}, is_open=False)
     assert """-d '{"label": "Bob'\\''s"}'""" in line
+
+
+def test_examples_can_be_sent_one_after_the_other(whole: dict[str, Any]) -> None:
+    content = whole["paths"]["/v1/orders"]["post"]["requestBody"]["content"]["application/json"]
+    ids = [one["value"]["client_order_id"] for one in content["examples"].values()]
+    assert len(set(ids)) == len(ids) == 7
 
 
 def test_an_example_has_the_parameters_that_must_be_there(whole: dict[str, Any]) -> None:

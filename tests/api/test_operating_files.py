@@ -12,10 +12,10 @@ import pytest
 
 import api
 from api.app import door_of
-from api.engine_metrics import ENGINE_METRICS, LINE_METRICS
-from api.metric import Kind
-from api.metrics import Metrics
-from api.server_metrics import SERVER_METRICS
+from api.metrics.engine import ENGINE_METRICS, LINE_METRICS
+from api.metrics.metric import Kind
+from api.metrics.scrape import Metrics
+from api.metrics.server import SERVER_METRICS
 from config.loading import load
 from engine.gateways.custody import SimulatedCustody
 from engine.service import Service

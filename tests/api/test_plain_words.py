@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from api import plain_words, problems
-from api.history_pages import PositionsQuery
-from api.order_forms import AnyOrderForm, LimitForm
+from api.orders.forms import AnyOrderForm, LimitForm
 from api.problems import Problem
-from api.trades import CandlesQuery
+from api.routes.history_pages import PositionsQuery
+from api.routes.trades import CandlesQuery
 from engine.messages import Refused
 from engine.refusals import Reason
 

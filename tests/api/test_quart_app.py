@@ -5,7 +5,7 @@ from typing import Any
 import trio
 from quart import Response, request
 
-from api.quart_app import OutcryApp
+from api.web.quart_app import OutcryApp
 
 HEADERS = [(b"host", b"x"), (b"content-type", b"application/json")]
 

@@ -9,11 +9,11 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 
 from api.app import create_app
-from api.auth import bearer_key
 from api.door import FORWARDED_HEADER
-from api.nesting import is_too_deep
+from api.keys.auth import bearer_key
 from api.rates import NO_RATES, Limit, Rates, RateSettings, network_of
 from api.settings import ApiSettings
+from api.web.nesting import is_too_deep
 from engine.accounts.messages import CreateOwner, OpenAccount, Permission
 from engine.gateways.custody import SimulatedCustody
 from engine.service import Service

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.replays import ReplayGuard, Sighting
+from api.keys.replays import ReplayGuard, Sighting
 
 
 def mark(number: int) -> bytes:

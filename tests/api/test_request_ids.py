@@ -2,19 +2,17 @@
 
 import io
 import json
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-import structlog
 import trio
 from structlog.contextvars import clear_contextvars
 
 from api import logs
 from api.commands.journal import _print_records
-from api.limits import ServerLimits
 from api.problems import REQUEST_ID_CHARACTERS_MAX, accepted_request_id, message_request_id
+from api.web.limits import ServerLimits
 from config import LogSettings
 from engine.accounts.desk import AccountsDesk
 from engine.journal.records import Record
@@ -31,12 +29,9 @@ ID = "bot-7:001"
 @pytest.fixture(params=["debug"])
 def lines(request: pytest.FixtureRequest) -> Iterator[Lines]:
     """What was logged from the level of the parameter on."""
-    root, stream = logging.getLogger(), io.StringIO()
-    handlers, level = root.handlers, root.level
+    stream = io.StringIO()
     logs.configure(LogSettings(format="json", level=request.param), stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
     clear_contextvars()
 
 

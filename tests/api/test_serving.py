@@ -16,10 +16,10 @@ import pytest
 import trio
 import trio.testing
 
-from api.auth import digest_of
 from api.commands.serve import leaves, serve_with, with_port
-from api.demo import KEYS_FILE, Demo, kept_secrets
-from api.first_key import greet_operator
+from api.demo.seeding import KEYS_FILE, Demo, kept_secrets
+from api.keys.auth import digest_of
+from api.keys.first_key import greet_operator
 from api.serving import Greet, run_server, signed_ahead_s
 from api.settings import ApiSettings
 from config import Settings

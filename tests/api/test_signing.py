@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import api
-from api.signing import (
+from api.keys.signing import (
     Stamp,
     base64url,
     bytes_of_base64url,

@@ -7,11 +7,11 @@ import trio
 from rich.console import Console
 
 from api.client import Bearer
-from api.health import ActorAnswer, ActorsAnswer, DeskAnswer, HistoryAnswer
-from api.markets import InstrumentAnswer
-from api.tickers import TickerAnswer
-from api.top import Sample, Sampler
-from api.top_frame import frame
+from api.routes.health import ActorAnswer, ActorsAnswer, DeskAnswer, HistoryAnswer
+from api.routes.markets import InstrumentAnswer
+from api.routes.tickers import TickerAnswer
+from api.top.frame import frame
+from api.top.sampling import Sample, Sampler
 from engine.service import Health, HealthStatus
 from engine.storage.memory import MemoryJournal
 from tests.api.moving_venue import moving_venue

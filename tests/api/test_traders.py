@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from api.client import Bearer, TrioClient, admin_calls, calls
 from api.client.errors import Refused
-from api.minds import Maker, Mind, Request, Taker, Walk
+from api.demo.minds import Maker, Mind, Request, Taker, Walk
+from api.demo.traders import Does, Trader, minds_of, run_traders
 from api.rates import RateSettings
 from api.settings import ApiSettings
-from api.traders import Does, Trader, minds_of, run_traders
 from engine.storage.memory import MemoryJournal
 from tests.api import moving_venue as venues
 from tests.api.moving_venue import MovingVenue, moving_venue, until

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from api.minds import Market, Mind, Request
+from api.demo.minds import Market, Mind, Request
 
 MARKET = Market("BTC-USD", Decimal("0.01"), Decimal("0.0001"), 60_000_00)
 

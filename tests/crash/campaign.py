@@ -210,7 +210,7 @@ class Campaign:
             if self.streams is not None:
                 await self.streams.check_end(self.server.dsn)
                 self.checker.contradictions += self.streams.contradictions
-        await auditor.check_journal(self.server.dsn)
+            await auditor.check_journal(self.server.dsn)
         self.checker.contradictions += [*auditor.contradictions, *self.history.strange]
 
     @asynccontextmanager

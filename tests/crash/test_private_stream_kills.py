@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trio
 
-from api.limits import Bind
+from api.web.limits import Bind
 from tests.api.sockets.conftest import Hall
 from tests.api.sockets.private_venue import Client, order
 from tests.crash.process import ServerProcess

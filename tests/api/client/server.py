@@ -11,16 +11,16 @@ import msgspec
 import trio
 
 from api.app import app_of, door_of
-from api.auth import bearer_key
 from api.client import calls
 from api.client.credentials import Signed
-from api.limits import Bind, ServerLimits
-from api.master_secret import MasterSecret, new_salt
+from api.keys.auth import bearer_key
+from api.keys.master_secret import MasterSecret, new_salt
 from api.rates import NO_RATES
-from api.server import serve
 from api.settings import ApiSettings
 from api.sockets.feed import feed_session
 from api.sockets.private import PrivateStream
+from api.web.limits import Bind, ServerLimits
+from api.web.server import serve
 from engine.accounts.messages import (
     CreateAsset,
     CreateInstrument,

@@ -13,12 +13,12 @@ import trio
 from quart_trio import QuartTrio
 
 from api.app import all_routes, create_app
-from api.audit import ActsAnswer
 from api.client import Bearer, Patience, Refused, TrioClient, Unanswered, admin_calls, calls
 from api.client.call import Call, PagedCall
 from api.edge import Edge
-from api.order_answers import InFlightAnswer, OrderAnswer
+from api.orders.answers import InFlightAnswer, OrderAnswer
 from api.queries import NoQuery
+from api.routes.audit import ActsAnswer
 from api.routing import Route
 from api.settings import ApiSettings
 from engine.gateways.custody import SimulatedCustody

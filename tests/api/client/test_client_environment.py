@@ -5,7 +5,7 @@ import pytest
 from api.client import Bearer, Signed
 from api.client.credentials import Anonymous
 from api.client.environment import URL, NoKey, NoServer, server_of
-from api.signing import (
+from api.keys.signing import (
     Stamp,
     base64url,
     bytes_of_base64url,

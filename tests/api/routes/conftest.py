@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import trio
 
-from api.limits import ServerLimits
+from api.web.limits import ServerLimits
 from engine.settings import EngineSettings
 from tests.api.routes.venue import Venue
 

@@ -2,7 +2,7 @@
 
 from trio.testing import wait_all_tasks_blocked
 
-from api.auth import bearer_key
+from api.keys.auth import bearer_key
 from engine.accounts.messages import Permission
 from tests.api.routes.venue import ALICE, Venue
 

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from api.app import all_routes
-from api.auth import bearer_key
 from api.edge import Edge
-from api.openapi import Book
+from api.keys.auth import bearer_key
+from api.openapi.document import Book
+from api.openapi.samples import sample
 from api.routing import Route
-from api.samples import sample
 from api.settings import ApiSettings
 from engine.accounts.messages import KeyCreated, Permission, RevokeKey
 from engine.units import TimeNs

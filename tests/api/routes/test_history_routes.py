@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 import trio
 
-from api.trades import CandlesQuery
+from api.routes.trades import CandlesQuery
 from engine.marketdata.candles import INTERVALS
 from tests.api.routes.conftest import Open
 from tests.api.routes.venue import Caller, Venue, until

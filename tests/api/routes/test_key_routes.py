@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 import api
-from api.signing import Stamp, sign_ed25519, sign_hmac, signed_text
+from api.keys.signing import Stamp, sign_ed25519, sign_hmac, signed_text
 from engine.accounts.messages import KeyScheme
 from tests.api.routes.venue import Caller, Venue
 

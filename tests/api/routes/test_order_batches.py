@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from api.order_keys import digest_of_order
+from api.orders.keys import digest_of_order
 from engine.units import AccountId
 from tests.api.routes.conftest import Open
 from tests.api.routes.venue import Caller, Venue, until

@@ -7,9 +7,9 @@ import httpx2
 import trio
 
 from api.app import create_app
-from api.auth import bearer_key
-from api.limits import Bind, ServerLimits
-from api.server import serve
+from api.keys.auth import bearer_key
+from api.web.limits import Bind, ServerLimits
+from api.web.server import serve
 from engine.accounts.messages import (
     CreateAsset,
     CreateInstrument,

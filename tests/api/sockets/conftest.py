@@ -14,9 +14,9 @@ from quart_trio import QuartTrio
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from api.limits import Bind, ServerCounts, ServerLimits
-from api.server import serve
 from api.sockets.wire import Session
+from api.web.limits import Bind, ServerCounts, ServerLimits
+from api.web.server import serve
 
 
 class Hall:

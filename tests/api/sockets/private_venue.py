@@ -10,11 +10,11 @@ from typing import Any
 import trio
 
 from api.app import door_of
-from api.auth import bearer_key
-from api.limits import ServerLimits
+from api.keys.auth import bearer_key
 from api.rates import NO_RATES, RateSettings
 from api.settings import ApiSettings
 from api.sockets.private import PrivateStream
+from api.web.limits import ServerLimits
 from engine.accounts.messages import (
     CreateAsset,
     CreateInstrument,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import api
+from api.routes.tickers import TickerAnswer
 from api.sockets import depth_topic, feed_messages
 from api.sockets.codec import JSON
 from api.sockets.topics import CHANNELS
-from api.tickers import TickerAnswer
 from tests.api.sockets.test_feed_topics import DEPTH, Exchange, Reader
 
 PAGE = Path(api.__file__).parents[1] / "docs" / "api.md"

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from api.commands.serve import serve_with
-from api.demo import Demo
+from api.demo.seeding import Demo
 from api.serving import Greet
 from config import Settings
 from config.settings import DatabaseSettings, LogSettings, ServerSettings

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import trio
 
-from api.limits import ServerLimits
 from api.rates import RateSettings
 from api.sockets import key_session, stream_events, subscription
+from api.web.limits import ServerLimits
 from engine.actors import watching
 from engine.actors.envelope import Envelope
 from engine.errors import InvariantViolated

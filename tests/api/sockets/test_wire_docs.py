@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import api
-from api.limits import ServerLimits
 from api.sockets.codes import CloseCode
+from api.web.limits import ServerLimits
 
 PAGE = Path(api.__file__).parents[1] / "docs" / "api.md"
 

@@ -8,13 +8,13 @@ import pytest
 import trio
 from websockets.frames import Close, Opcode
 
-from api.faults import FaultLog
-from api.limits import ServerCounts, ServerLimits
 from api.sockets.codec import JSON
 from api.sockets.codes import CloseCode
 from api.sockets.handshake import Accepted, HeaderTexts
 from api.sockets.switchboard import Switchboard
 from api.sockets.wire import SocketClosed
+from api.web.faults import FaultLog
+from api.web.limits import ServerCounts, ServerLimits
 from tests.api.sockets.conftest import Caller
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""A market that moves: what is seeded, who trades in it, and the lines to copy."""

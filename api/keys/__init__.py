@@ -1,0 +1,1 @@
+"""Who calls: keys, signatures, addresses, and the secret behind them."""

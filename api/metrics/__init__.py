@@ -1,0 +1,1 @@
+"""What Prometheus reads; gathered when it asks."""

@@ -1,0 +1,1 @@
+"""Routes by subject: each handler parses, calls the service, writes the answer."""

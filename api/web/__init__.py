@@ -1,0 +1,1 @@
+"""The web server: hypercorn's, guarded, with its limits and counts."""
