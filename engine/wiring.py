@@ -112,26 +112,37 @@ class Line:
             self.progress,
             watching,
         )
-        self.journal = JournalActor(
+        self.journal = self._journal_actor(head)
+        self.accounts = self._accounts_actor()
+        self.desks = self._desks_actor()
+
+    def _journal_actor(self, head: Head) -> JournalActor:
+        return JournalActor(
             self._journal_mailbox,
             self.vitals["journal"],
-            store=store,
+            store=self._store,
             head=head,
             release=self.release,
-            block_records_max=settings.block_records_max,
+            block_records_max=self._settings.block_records_max,
         )
-        self.accounts = AccountsActor(
+
+    def _accounts_actor(self) -> AccountsActor:
+        return AccountsActor(
             self._accounts_mailbox,
             self.vitals["accounts"],
-            desk=state.accounts,
+            desk=self._state.accounts,
             released=self.released,
-            gate=gate,
+            gate=self._gate,
             clock=self.clock,
             desks=self._desks_mailbox,
             journal=self._journal_mailbox,
-            follow_ups_per_batch_max=settings.follow_ups_per_batch_max,
+            follow_ups_per_batch_max=self._settings.follow_ups_per_batch_max,
         )
-        self.desks = DesksActor(
+
+    def _desks_actor(self) -> DesksActor:
+        """The actor of all desks, with every desk that there is."""
+        settings, state = self._settings, self._state
+        desks = DesksActor(
             self._desks_mailbox,
             self.vitals["desks"],
             machine_of=state.machine,
@@ -141,10 +152,11 @@ class Line:
             deadlines=self.deadlines,
             limit=RestartLimit(settings.desk_restarts_max, settings.desk_restart_period_s),
         )
-        self.desks.host(WITHDRAWALS_DESK, state.withdrawals)
-        self.desks.host(SESSIONS_DESK, state.sessions)
+        desks.host(WITHDRAWALS_DESK, state.withdrawals)
+        desks.host(SESSIONS_DESK, state.sessions)
         for instrument_id, desk in state.desks.items():
-            self.desks.host(DeskId(instrument_id), desk)
+            desks.host(DeskId(instrument_id), desk)
+        return desks
 
     def announce_rules(self) -> None:
         """Record, before any caller's command, that from here on these rules decide."""

@@ -59,6 +59,7 @@ async def test_a_handshake_that_proves_nothing_is_told_why_and_ends() -> None:
         assert await mallory.caller.hear_end() == 4001
 
 
+@pytest.mark.slow
 async def test_who_does_not_log_in_in_time_is_shown_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "LOGIN_S_MAX", 0.05)
     monkeypatch.setattr(private, "RECHECK_S", 0.01)

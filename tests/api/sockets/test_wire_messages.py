@@ -111,6 +111,7 @@ async def test_text_is_refused_where_messagepack_was_agreed(serving: Serving) ->
         assert hall.counts.socket_messages_in == 1
 
 
+@pytest.mark.slow
 async def test_what_came_before_a_close_frame_is_received_and_answered(serving: Serving) -> None:
     async with serving(repeat) as hall, hall.socket() as caller:
         text = Frame(Opcode.TEXT, b"last words").serialize(mask=True)
