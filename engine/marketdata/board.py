@@ -169,6 +169,7 @@ class _Scene:
         self._is_warming = board.is_warming
 
     def ticker(self) -> Ticker:
+        """The last 24 hours as of now: what has left the window is let go first."""
         window = self.market.window
         window.advance(self._now_ns)
         return Ticker(
